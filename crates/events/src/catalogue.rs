@@ -1,0 +1,147 @@
+//! `plumbline.catalogue.v1`: products and their stock.
+
+use envelope::Fact;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{SCHEMA_VERSION, json, topics};
+
+/// A product's state after the change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    pub id: Uuid,
+    pub sku: String,
+    pub name: String,
+    pub description: String,
+    pub price_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// `draft`, `active` or `discontinued`.
+    pub status: String,
+    /// `in_stock` or `sold_out`.
+    pub availability: String,
+    pub version: i64,
+}
+
+/// What a product was before a change; only what changed is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductBefore {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_minor: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<String>,
+}
+
+/// A stock's state after the change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stock {
+    pub product_id: Uuid,
+    pub quantity: i64,
+    pub version: i64,
+}
+
+/// Why a stock changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StockCause {
+    Manual,
+    Order,
+    Restock,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ProductChanged {
+    #[serde(flatten)]
+    pub(crate) product: Product,
+    pub(crate) previous: ProductBefore,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct StockAdjusted {
+    #[serde(flatten)]
+    pub(crate) stock: Stock,
+    pub(crate) previous_quantity: i64,
+    pub(crate) cause: StockCause,
+}
+
+pub(crate) const CREATED: &str = "plumbline.product.created";
+pub(crate) const CHANGED: &str = "plumbline.product.changed";
+pub(crate) const ADJUSTED: &str = "plumbline.stock.adjusted";
+
+pub fn product_created(product: &domain::Product) -> Fact {
+    product_fact(CREATED, product, json(&Product::of(product)))
+}
+
+pub fn product_changed(before: &domain::Product, after: &domain::Product) -> Fact {
+    let previous = ProductBefore {
+        name: (before.name != after.name).then(|| before.name.clone()),
+        description: (before.description != after.description).then(|| before.description.clone()),
+        price_minor: (before.price != after.price).then(|| before.price.minor()),
+        status: (before.status != after.status).then(|| before.status.as_str().to_owned()),
+        availability: (before.availability != after.availability)
+            .then(|| before.availability.as_str().to_owned()),
+    };
+    product_fact(
+        CHANGED,
+        after,
+        json(&ProductChanged {
+            product: Product::of(after),
+            previous,
+        }),
+    )
+}
+
+pub fn stock_adjusted(previous_quantity: i64, after: &domain::Stock, cause: StockCause) -> Fact {
+    let stock = Stock {
+        product_id: after.product_id.0,
+        quantity: after.quantity,
+        version: after.version.get(),
+    };
+    Fact {
+        topic: topics::CATALOGUE,
+        kind: ADJUSTED,
+        schema_version: SCHEMA_VERSION,
+        aggregate_type: "stock",
+        aggregate_id: after.product_id.0,
+        aggregate_version: after.version.get(),
+        payload: json(&StockAdjusted {
+            stock,
+            previous_quantity,
+            cause,
+        }),
+    }
+}
+
+fn product_fact(kind: &'static str, product: &domain::Product, payload: Vec<u8>) -> Fact {
+    Fact {
+        topic: topics::CATALOGUE,
+        kind,
+        schema_version: SCHEMA_VERSION,
+        aggregate_type: "product",
+        aggregate_id: product.id.0,
+        aggregate_version: product.version.get(),
+        payload,
+    }
+}
+
+impl Product {
+    fn of(product: &domain::Product) -> Product {
+        Product {
+            id: product.id.0,
+            sku: product.sku.as_str().to_owned(),
+            name: product.name.clone(),
+            description: product.description.clone(),
+            price_minor: product.price.minor(),
+            currency: product.price.currency().to_string(),
+            status: product.status.as_str().to_owned(),
+            availability: product.availability.as_str().to_owned(),
+            version: product.version.get(),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! From a record to an event.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{
+    Customer, Order, Product, ProductBefore, SCHEMA_VERSION, Stock, StockCause, catalogue, customers, orders,
+    upcast,
+};
+
+/// Everything that the storefront states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    CustomerRegistered(Customer),
+    ProductCreated(Product),
+    ProductChanged {
+        product: Product,
+        previous: ProductBefore,
+    },
+    StockAdjusted {
+        stock: Stock,
+        previous_quantity: i64,
+        cause: StockCause,
+    },
+    OrderPlaced(Order),
+    OrderPaid(Order),
+    OrderCancelled(Order),
+}
+
+/// Why a record is no event of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// A release newer than this one wrote it: wait for the upgrade, never skip it.
+    #[error("{kind} in schema version {schema_version} is newer than this release knows")]
+    Newer { kind: String, schema_version: u16 },
+    /// No release will ever read it.
+    #[error("malformed payload: {0}")]
+    Malformed(String),
+}
+
+/// Reads a payload of type `kind`, lifting older schema versions first.
+pub fn decode(kind: &str, schema_version: u16, payload: &[u8]) -> Result<Event, DecodeError> {
+    let newer = || DecodeError::Newer {
+        kind: kind.to_owned(),
+        schema_version,
+    };
+    if schema_version > SCHEMA_VERSION {
+        return Err(newer());
+    }
+    let read = Reader {
+        kind,
+        schema_version,
+        payload,
+    };
+    match kind {
+        customers::REGISTERED => Ok(Event::CustomerRegistered(read.json()?)),
+        catalogue::CREATED => Ok(Event::ProductCreated(read.json()?)),
+        catalogue::CHANGED => {
+            let changed: catalogue::ProductChanged = read.json()?;
+            Ok(Event::ProductChanged {
+                product: changed.product,
+                previous: changed.previous,
+            })
+        }
+        catalogue::ADJUSTED => {
+            let adjusted: catalogue::StockAdjusted = read.json()?;
+            Ok(Event::StockAdjusted {
+                stock: adjusted.stock,
+                previous_quantity: adjusted.previous_quantity,
+                cause: adjusted.cause,
+            })
+        }
+        orders::PLACED => Ok(Event::OrderPlaced(read.json()?)),
+        orders::PAID => Ok(Event::OrderPaid(read.json()?)),
+        orders::CANCELLED => Ok(Event::OrderCancelled(read.json()?)),
+        _ => Err(newer()),
+    }
+}
+
+struct Reader<'a> {
+    kind: &'a str,
+    schema_version: u16,
+    payload: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn json<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        let malformed = |e: serde_json::Error| DecodeError::Malformed(e.to_string());
+        if self.schema_version == SCHEMA_VERSION {
+            return serde_json::from_slice(self.payload).map_err(malformed);
+        }
+        let value: Value = serde_json::from_slice(self.payload).map_err(malformed)?;
+        serde_json::from_value(upcast::to_current(self.kind, self.schema_version, value)).map_err(malformed)
+    }
+}
