@@ -1,0 +1,18 @@
+//! How a process reaches its one PostgreSQL database: arguments, a pool, a connection of its own, migrations.
+//!
+//! - [`pool`] for requests and batches: bounded, with deadlines for waiting and connecting.
+//! - [`dedicated`] for sessions that must outlive a checkout (a session lock, `LISTEN`).
+//! - [`migrate`] as the owner role; no process holds DDL rights while it serves.
+//!
+//! Every session states its limits when it connects: statements end after 5 s, waits for a lock after 2 s, and idle transactions after
+//! 10 s, all on the server; commits are synchronous.
+
+mod args;
+mod migrate;
+mod pool;
+mod session;
+
+pub use args::{DatabaseArgs, MigrateArgs};
+pub use migrate::migrate;
+pub use pool::{Pool, StillDown, pool, wait_until_up};
+pub use session::dedicated;

@@ -1,0 +1,17 @@
+//! Real servers for tests; a dev-dependency only.
+//!
+//! `cargo stack test` starts the servers and says through the environment where they are. Every test makes what it needs anew (a
+//! [`Database`], a [`topic`]) and so shares nothing with the others. Everything here panics when it fails, because only a test calls it.
+
+mod database;
+mod eventually;
+mod kafka;
+
+pub use database::Database;
+pub use eventually::eventually;
+pub use kafka::{kafka_args, produce, topic};
+
+fn address(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run `cargo stack test`, which starts the servers"))
+}

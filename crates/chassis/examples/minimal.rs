@@ -1,0 +1,121 @@
+//! The smallest process: what a binary of this system looks like before it does anything. The tests drive it from outside.
+//!
+//! `cargo run -p chassis --example minimal -- serve --http-addr 127.0.0.1:0`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actix_web::web::{self, Json, Path, ServiceConfig};
+use chassis::{HttpArgs, Misconfigured, Problem, Process, ProcessArgs, Service, Unavailable};
+use clap::Parser;
+use serde::Deserialize;
+use tracing::Span;
+use uuid::Uuid;
+
+const SERVICE: Service = Service {
+    name: "minimal",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
+#[derive(Parser)]
+#[command(version, about)]
+enum Command {
+    /// Serves HTTP until a signal.
+    Serve {
+        #[command(flatten)]
+        process: ProcessArgs,
+        #[command(flatten)]
+        http: HttpArgs,
+        /// Keep the request ids of the caller.
+        #[arg(long)]
+        behind_gateway: bool,
+        /// Stand-in for a password.
+        #[arg(long, env = "SECRET_NUMBER", hide_env_values = true)]
+        secret_number: Option<u32>,
+    },
+    /// Ends in the given way.
+    End { how: How },
+}
+
+#[derive(Clone, clap::ValueEnum)]
+enum How {
+    Well,
+    Failed,
+    Unavailable,
+    Misconfigured,
+    Panicked,
+}
+
+fn main() -> ExitCode {
+    match chassis::parse() {
+        Err(code) => code,
+        Ok(Command::End { how }) => chassis::once(SERVICE, async || end(how)),
+        Ok(Command::Serve {
+            process: args,
+            http,
+            behind_gateway,
+            ..
+        }) => chassis::serve(SERVICE, &args, async |process: Process| {
+            let dependency = process.readiness("dependency");
+            dependency.set(true);
+            if behind_gateway {
+                process.http_behind_gateway(&http, routes).await
+            } else {
+                process.http(&http, routes).await
+            }
+        }),
+    }
+}
+
+fn end(how: How) -> anyhow::Result<()> {
+    match how {
+        How::Well => Ok(()),
+        How::Failed => anyhow::bail!("failed as asked"),
+        How::Unavailable => Err(Unavailable("no database".to_owned()).into()),
+        How::Misconfigured => Err(Misconfigured("no such file".to_owned()).into()),
+        How::Panicked => panic!("panicked as asked"),
+    }
+}
+
+fn routes(config: &mut ServiceConfig) {
+    config
+        .route("/items/{id}", web::get().to(item))
+        .route("/items", web::post().to(create))
+        .route("/trace", web::get().to(trace))
+        .route("/slow", web::get().to(slow))
+        .route("/broken", web::get().to(broken))
+        .route("/busy", web::get().to(busy));
+}
+
+async fn item(id: Path<Uuid>) -> String {
+    tracing::info!(item_id = %id, "item read");
+    id.to_string()
+}
+
+#[derive(Deserialize)]
+struct NewItem {
+    name: String,
+}
+
+async fn create(item: Json<NewItem>) -> String {
+    item.into_inner().name
+}
+
+/// What this process would send on.
+async fn trace() -> String {
+    chassis::trace::traceparent(&Span::current()).unwrap_or_default()
+}
+
+async fn slow() -> &'static str {
+    tracing::info!("slow request began");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    "done"
+}
+
+async fn broken() -> Result<&'static str, Problem> {
+    Err(Problem::internal(anyhow::anyhow!("the secret cause")))
+}
+
+async fn busy() -> Result<&'static str, Problem> {
+    Err(Problem::new(503u16, "overloaded", "too busy").with("retry_after_seconds", 1))
+}

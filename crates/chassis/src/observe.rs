@@ -1,0 +1,209 @@
+//! What happens to every request around its handler: request id, server span, metrics, the problem body, and the lame duck's farewell.
+
+use std::fmt;
+use std::time::Instant;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage as _};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+use uuid::Uuid;
+
+use crate::problem::{self, Problem};
+use crate::shutdown::Shutdown;
+use crate::trace;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Names one request in logs, answers and traces. Handlers find it in the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(pub Uuid);
+
+impl RequestId {
+    /// A new id, ordered by time.
+    pub fn fresh() -> RequestId {
+        RequestId(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// Where request ids come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RequestIds {
+    /// Made here: a caller must not choose what our logs say.
+    Fresh,
+    /// Taken from `x-request-id` when that is a UUID, because the gateway made it.
+    FromCaller,
+}
+
+impl RequestIds {
+    fn of(self, headers: &HeaderMap) -> RequestId {
+        let sent = match self {
+            RequestIds::Fresh => None,
+            RequestIds::FromCaller => headers.get(X_REQUEST_ID),
+        };
+        sent.and_then(|value| Uuid::try_parse(value.to_str().ok()?).ok())
+            .map_or_else(RequestId::fresh, RequestId)
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Observer {
+    request_ids: RequestIds,
+    shutdown: Shutdown,
+}
+
+impl Observer {
+    pub(crate) fn new(request_ids: RequestIds, shutdown: Shutdown) -> Observer {
+        Observer {
+            request_ids,
+            shutdown,
+        }
+    }
+}
+
+pub(crate) async fn observe(
+    observer: Observer,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let method = known(request.method());
+    let request_id = observer.request_ids.of(request.headers());
+    request.extensions_mut().insert(request_id);
+    let span = server_span(method, request_id, request.headers());
+
+    let response = match next.call(request).instrument(span.clone()).await {
+        Ok(response) => response.map_into_boxed_body(),
+        // Only a middleware inside this one answers so, and the request is gone with it; actix makes the answer.
+        Err(error) => {
+            let status = error.as_response_error().status_code();
+            record(&span, method, "unmatched", status, started);
+            return Err(error);
+        }
+    };
+
+    let route = response
+        .request()
+        .match_pattern()
+        .unwrap_or_else(|| "unmatched".to_owned());
+    record(&span, method, &route, response.status(), started);
+    if response.status().is_server_error() {
+        span.in_scope(|| log_failure(method, &route, &response));
+    }
+    let mut response = as_problem(response, request_id);
+    if let Ok(value) = HeaderValue::try_from(request_id.to_string()) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    if observer.shutdown.is_lame_duck() {
+        // Says `Connection: close`, and closes: the caller's next request goes to another process.
+        response
+            .response_mut()
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+/// A method as a label; anything may stand in a request line, and labels must stay few.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "_OTHER",
+    }
+}
+
+/// The path itself is no field: it holds ids, and the route says what was asked for.
+fn server_span(method: &'static str, request_id: RequestId, headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        otel.name = Empty,
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = Empty,
+        http.response.status_code = Empty,
+        %request_id,
+    );
+    if let Some(Ok(traceparent)) = headers.get("traceparent").map(HeaderValue::to_str) {
+        trace::set_parent(&span, traceparent);
+    }
+    span
+}
+
+fn record(span: &Span, method: &'static str, route: &str, status: StatusCode, started: Instant) {
+    span.record("otel.name", format!("{method} {route}"));
+    span.record("http.route", route);
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    metrics::histogram!(
+        "http_server_request_duration_seconds",
+        "http_request_method" => method,
+        "http_route" => route.to_owned(),
+        "http_response_status_code" => status.as_u16().to_string(),
+    )
+    .record(started.elapsed().as_secs_f64());
+}
+
+/// One line for each 5xx. 500 is a bug that someone must look at; the others (a dependency is down, a deadline passed) have alerts.
+fn log_failure(method: &str, route: &str, response: &ServiceResponse<BoxBody>) {
+    let status = response.status().as_u16();
+    let error = response.response().error();
+    let cause = match error.and_then(|error| error.as_error::<Problem>()) {
+        Some(problem) => match problem.cause() {
+            Some(cause) => format!("{problem}: {cause:#}"),
+            None => problem.to_string(),
+        },
+        None => error.map(ToString::to_string).unwrap_or_default(),
+    };
+    if status == 500 {
+        tracing::error!(method, route, status, error = cause, "request failed");
+    } else {
+        tracing::warn!(method, route, status, error = cause, "request failed");
+    }
+}
+
+/// Gives every error answer a problem body with the request's id; leaves an answer alone whose handler wrote a body of its own.
+fn as_problem(response: ServiceResponse<BoxBody>, request_id: RequestId) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let bytes = match response.response().error() {
+        Some(error) => match error.as_error::<Problem>() {
+            Some(problem) => problem.to_bytes(request_id),
+            None => Problem::of_status(status).to_bytes(request_id),
+        },
+        None if is_empty(&response) => Problem::of_status(status).to_bytes(request_id),
+        None => return response,
+    };
+    response.map_body(|head, _| {
+        let content_type = HeaderValue::from_static(problem::CONTENT_TYPE);
+        head.headers_mut().insert(CONTENT_TYPE, content_type);
+        BoxBody::new(bytes)
+    })
+}
+
+fn is_empty(response: &ServiceResponse<BoxBody>) -> bool {
+    matches!(
+        response.response().body().size(),
+        BodySize::None | BodySize::Sized(0)
+    )
+}

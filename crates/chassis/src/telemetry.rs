@@ -1,0 +1,134 @@
+//! Logs, traces and metrics of the whole process.
+
+use std::panic::PanicHookInfo;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use metrics_exporter_prometheus::PrometheusHandle;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::layer::{Filter, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::args::LogFormat;
+use crate::log::{Correlation, JsonLines};
+use crate::metrics;
+use crate::run::Service;
+
+/// How long the last spans may take to reach the collector.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+
+/// What is logged unless `RUST_LOG` says otherwise; actix announces each worker.
+const DEFAULT_LOG: &str = "info,actix_server=warn";
+
+/// Libraries below the export of spans and below our clients: their spans would describe the export itself, or say twice what ours say.
+const NOT_EXPORTED: [&str; 7] = ["actix", "h2", "hyper", "mio", "opentelemetry", "reqwest", "tower"];
+
+pub(crate) struct Telemetry {
+    tracing: SdkTracerProvider,
+    pub(crate) metrics: PrometheusHandle,
+}
+
+impl Telemetry {
+    /// For the whole process, once.
+    ///
+    /// # Errors
+    /// When `RUST_LOG` or one of the `OTEL_*` settings is invalid.
+    pub(crate) fn install(service: Service, format: LogFormat) -> anyhow::Result<Telemetry> {
+        let tracing = tracer_provider(service)?;
+        let spans = tracing_opentelemetry::layer()
+            .with_tracer(tracing.tracer(service.name))
+            // Source locations and threads cost more in each span than they tell.
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(exported).with_max_level_hint(LevelFilter::INFO));
+        let lines = match format {
+            LogFormat::Json => fmt::layer()
+                .fmt_fields(Correlation)
+                .event_format(JsonLines::of(service))
+                .boxed(),
+            LogFormat::Pretty => fmt::layer().boxed(),
+        };
+        tracing_subscriber::registry()
+            .with(spans)
+            .with(lines.with_filter(logged()?))
+            .try_init()
+            .context("cannot install the log")?;
+        std::panic::set_hook(Box::new(log_panic));
+        let metrics = metrics::install(service)?;
+        Ok(Telemetry { tracing, metrics })
+    }
+
+    /// Sends what is not yet sent. Must be called outside any runtime: the exporter's HTTP client blocks.
+    pub(crate) fn flush(&self) {
+        if let Err(error) = self.tracing.shutdown_with_timeout(FLUSH_LIMIT) {
+            tracing::warn!(%error, "the last spans were not exported");
+        }
+    }
+}
+
+/// There is always a provider, so that trace ids exist in logs, rows and headers; it exports only when an endpoint is set.
+fn tracer_provider(service: Service) -> anyhow::Result<SdkTracerProvider> {
+    let resource = Resource::builder()
+        .with_service_name(service.name)
+        .with_attribute(KeyValue::new("service.version", service.version))
+        .build();
+    let provider = SdkTracerProvider::builder().with_resource(resource);
+    let wanted = [
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    ]
+    .iter()
+    .any(|name| std::env::var_os(name).is_some_and(|endpoint| !endpoint.is_empty()));
+    if !wanted {
+        return Ok(provider.build());
+    }
+    // Reads the standard OTEL_EXPORTER_OTLP_* settings, and builds its blocking client on a thread of its own.
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .build()
+        .context("invalid OTEL_EXPORTER_OTLP_* settings")?;
+    Ok(provider.with_batch_exporter(exporter).build())
+}
+
+/// Spans, and errors, which mark the span that they happen in.
+fn exported(metadata: &Metadata<'_>) -> bool {
+    (is_our_span(metadata) || *metadata.level() == Level::ERROR)
+        && !NOT_EXPORTED
+            .iter()
+            .any(|library| metadata.target().starts_with(library))
+}
+
+fn is_our_span(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && *metadata.level() <= Level::INFO
+}
+
+/// `RUST_LOG` decides about lines. Spans stay on whatever it says: a warning needs its request id.
+fn logged<S>() -> anyhow::Result<impl Filter<S> + Send + Sync + 'static>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + 'static,
+{
+    let directives = std::env::var("RUST_LOG").unwrap_or_default();
+    let directives = if directives.is_empty() {
+        DEFAULT_LOG
+    } else {
+        &directives
+    };
+    let lines = EnvFilter::try_new(directives).map_err(|error| anyhow!("invalid RUST_LOG: {error}"))?;
+    Ok(lines.or(filter_fn(is_our_span).with_max_level_hint(LevelFilter::INFO)))
+}
+
+/// In place of the default hook's text on stderr, so that a panic is a log line like any other.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("(no message)");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(location, panic = message, "panicked");
+}

@@ -1,0 +1,90 @@
+//! W3C trace context as text, for what carries no HTTP headers of its own making: a database row, a Kafka header, a client's request.
+
+use std::collections::HashMap;
+
+use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+/// The `traceparent` that makes another process's span a child of `span`; `None` when tracing is off.
+pub fn traceparent(span: &Span) -> Option<String> {
+    let context = span.context();
+    let span = context.span();
+    let context = span.span_context();
+    context.is_valid().then(|| {
+        format!(
+            "00-{}-{}-{:02x}",
+            context.trace_id(),
+            context.span_id(),
+            context.trace_flags().to_u8(),
+        )
+    })
+}
+
+/// Makes `span` a child of the remote span that `traceparent` names; an invalid one is ignored.
+///
+/// Works only before `span` is entered for the first time or asked for its own [`traceparent`].
+pub fn set_parent(span: &Span, traceparent: &str) {
+    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+    let context = TraceContextPropagator::new().extract(&carrier);
+    if !context.span().span_context().is_valid() {
+        return;
+    }
+    if let Err(error) = span.set_parent(context) {
+        tracing::debug!(%error, "the span keeps its own parent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    fn with_tracing(body: impl FnOnce()) {
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), body);
+    }
+
+    #[test]
+    fn a_span_continues_the_trace_that_its_parent_text_names() {
+        with_tracing(|| {
+            let ours = traceparent(&tracing::info_span!("sender")).unwrap();
+            let span = tracing::info_span!("receiver");
+            set_parent(&span, &ours);
+            let theirs = traceparent(&span).unwrap();
+
+            let trace = |text: &str| text.split('-').nth(1).unwrap().to_owned();
+            let id = |text: &str| text.split('-').nth(2).unwrap().to_owned();
+            assert_eq!(trace(&ours), trace(&theirs));
+            assert_ne!(id(&ours), id(&theirs));
+            assert_eq!(ours.len(), 55);
+        });
+    }
+
+    #[test]
+    fn an_invalid_parent_is_ignored_and_the_span_begins_a_trace() {
+        with_tracing(|| {
+            for text in [
+                "",
+                "hello",
+                "00-0-0-00",
+                "00-00000000000000000000000000000000-0000000000000000-01",
+            ] {
+                let span = tracing::info_span!("receiver");
+                set_parent(&span, text);
+                assert!(traceparent(&span).is_some(), "{text}");
+            }
+        });
+    }
+
+    #[test]
+    fn without_tracing_there_is_no_traceparent() {
+        assert_eq!(traceparent(&Span::none()), None);
+    }
+}

@@ -1,0 +1,10 @@
+//! The chassis seen from outside: `examples/minimal.rs` as a process, its sockets, its log and its exit code.
+
+mod admin;
+mod child;
+mod configuration;
+mod exit_codes;
+mod http;
+mod logs;
+mod shutdown;
+mod traces;

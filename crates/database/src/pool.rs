@@ -1,0 +1,92 @@
+use std::time::Duration;
+
+use anyhow::Context as _;
+use diesel::ConnectionError;
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::args::{DatabaseArgs, parse_url};
+use crate::session::{CONNECT_LIMIT, Limits, connect};
+
+/// Connections to the process's own database; cheap to clone.
+pub type Pool = diesel_async::pooled_connection::deadpool::Pool<AsyncPgConnection>;
+
+/// Longest wait for a free connection. A request that waits longer is better refused: its caller is about to give up as well.
+const WAIT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Builds the pool; connects to nothing yet.
+///
+/// Must be called on the runtime that lives as long as the process: that runtime drives every connection, also those that are first
+/// needed on an HTTP worker. A worker's runtime has one thread, and a connection driven there would stall whenever that worker is busy.
+///
+/// # Errors
+/// When the URL is invalid. `DatabaseArgs` that were parsed by clap are valid.
+pub fn pool(args: &DatabaseArgs, application_name: &str) -> anyhow::Result<Pool> {
+    parse_url(&args.database_url)?;
+    let runtime = Handle::current();
+    let application_name = application_name.to_owned();
+
+    let mut manager = ManagerConfig::<AsyncPgConnection>::default();
+    // No ping at each checkout: it costs a round trip, and a connection whose driver saw the socket close is discarded without it.
+    manager.recycling_method = RecyclingMethod::Fast;
+    manager.custom_setup = Box::new(move |url| {
+        let (url, application_name) = (url.to_owned(), application_name.clone());
+        let connecting =
+            runtime.spawn(async move { connect(&url, &application_name, Limits::SERVING).await });
+        async {
+            connecting
+                .await
+                .unwrap_or_else(|gone| Err(ConnectionError::BadConnection(gone.to_string())))
+        }
+        .boxed()
+    });
+
+    Pool::builder(AsyncDieselConnectionManager::new_with_config(
+        &args.database_url,
+        manager,
+    ))
+    .max_size(args.db_max_connections)
+    .wait_timeout(Some(WAIT_LIMIT))
+    .create_timeout(Some(CONNECT_LIMIT))
+    .recycle_timeout(Some(CONNECT_LIMIT))
+    .runtime(deadpool::Runtime::Tokio1)
+    .build()
+    .context("cannot build the database pool")
+}
+
+/// The database did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the database is still unreachable after {limit:?}: {last}")]
+pub struct StillDown {
+    limit: Duration,
+    last: String,
+}
+
+/// Waits until one connection of the pool is up, for at most about `limit`; says in the log that it waits.
+///
+/// # Errors
+/// [`StillDown`], with the last refusal, when the time is over.
+pub async fn wait_until_up(pool: &Pool, limit: Duration) -> Result<(), StillDown> {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let last = match pool.get().await {
+            Ok(_) => return Ok(()),
+            Err(refusal) => refusal.to_string(),
+        };
+        if started.elapsed() + pause > limit {
+            return Err(StillDown { limit, last });
+        }
+        tracing::warn!(
+            waited_seconds = started.elapsed().as_secs(),
+            limit_seconds = limit.as_secs(),
+            reason = last,
+            "waiting for the database",
+        );
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}

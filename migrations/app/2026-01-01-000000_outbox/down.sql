@@ -1,0 +1,2 @@
+DROP TABLE outbox_cursor;
+DROP TABLE outbox;
