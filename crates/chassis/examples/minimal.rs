@@ -77,14 +77,15 @@ fn end(how: How) -> anyhow::Result<()> {
     }
 }
 
+/// `web::resource` rather than `route`, so that another method on a known path is 405 with `Allow`, not 404.
 fn routes(config: &mut ServiceConfig) {
     config
-        .route("/items/{id}", web::get().to(item))
-        .route("/items", web::post().to(create))
-        .route("/trace", web::get().to(trace))
-        .route("/slow", web::get().to(slow))
-        .route("/broken", web::get().to(broken))
-        .route("/busy", web::get().to(busy));
+        .service(web::resource("/items/{id}").route(web::get().to(item)))
+        .service(web::resource("/items").route(web::post().to(create)))
+        .service(web::resource("/trace").route(web::get().to(trace)))
+        .service(web::resource("/slow").route(web::get().to(slow)))
+        .service(web::resource("/broken").route(web::get().to(broken)))
+        .service(web::resource("/busy").route(web::get().to(busy)));
 }
 
 async fn item(id: Path<Uuid>) -> String {

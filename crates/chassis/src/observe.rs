@@ -133,7 +133,7 @@ fn server_span(method: &'static str, request_id: RequestId, headers: &HeaderMap)
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",
-        otel.name = Empty,
+        otel.name = method,
         otel.status_code = Empty,
         http.request.method = method,
         http.route = Empty,
@@ -147,7 +147,7 @@ fn server_span(method: &'static str, request_id: RequestId, headers: &HeaderMap)
 }
 
 fn record(span: &Span, method: &'static str, route: &str, status: StatusCode, started: Instant) {
-    span.record("otel.name", format!("{method} {route}"));
+    trace::rename(span, format!("{method} {route}"));
     span.record("http.route", route);
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {

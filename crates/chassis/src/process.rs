@@ -79,7 +79,7 @@ impl Process {
 
     /// Serves HTTP/1.1 until the process stops, and returns when the requests in flight are answered or the grace period is over.
     ///
-    /// `configure` adds the routes. Every request runs in a server span, is counted and timed, and gets a fresh request id; a path or
+    /// `configure` adds the routes (by `web::resource`: an `App::route` answers 404 to another method of its path). Every request runs in a server span, is counted and timed, and gets a fresh request id; a path or
     /// method that no route takes, and a body that cannot be read, are answered with a [`Problem`](crate::Problem).
     ///
     /// # Errors

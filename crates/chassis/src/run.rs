@@ -60,11 +60,14 @@ where
         let process = Process::new(shutdown, grace);
         admin::start(args.admin_addr, service, &process, telemetry.metrics.clone())?;
         tracing::info!(version = service.version, "starting");
-        run(runtime, async {
-            tokio::spawn(shutdown::on_signal(trigger, args.drain_delay, grace)?);
+        let handler = trigger.clone();
+        let main = async {
+            tokio::spawn(shutdown::on_signal(handler, args.drain_delay, grace)?);
             tokio::spawn(process.beat_of_the_runtime());
             main(process).await
-        })
+        };
+        // A process whose `main` failed must not look ready while it winds up.
+        run(runtime, main, || trigger.end())
     })
 }
 
@@ -74,7 +77,7 @@ where
     F: AsyncFnOnce() -> anyhow::Result<()>,
 {
     with_telemetry(service, LogFormat::from_environment(), |_| {
-        run(runtime()?, async { main().await })
+        run(runtime()?, async { main().await }, || {})
     })
 }
 
@@ -108,9 +111,15 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the runtime")
 }
 
-/// `main` runs on the calling thread; a panic in it becomes an error here, after which telemetry is still flushed.
-fn run(runtime: Runtime, main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+/// `main` runs on the calling thread; a panic in it becomes an error here, after which telemetry is still flushed. `ended` is called as
+/// soon as it is over.
+fn run(
+    runtime: Runtime,
+    main: impl Future<Output = anyhow::Result<()>>,
+    ended: impl FnOnce(),
+) -> anyhow::Result<()> {
     let outcome = runtime.block_on(AssertUnwindSafe(main).catch_unwind());
+    ended();
     runtime.shutdown_timeout(RUNTIME_END_LIMIT);
     outcome.unwrap_or_else(|_| Err(Panicked.into()))
 }
@@ -170,11 +179,13 @@ mod tests {
 
     #[test]
     fn a_panic_in_main_or_in_a_task_that_main_awaited_is_a_bug() {
-        let panicked = run(runtime().unwrap(), async { panic!("main") });
+        let panicked = run(runtime().unwrap(), async { panic!("main") }, || {});
         assert_eq!(exit_code(&panicked), 70);
-        let task = run(runtime().unwrap(), async {
-            Ok(tokio::spawn(async { panic!("task") }).await?)
-        });
+        let task = run(
+            runtime().unwrap(),
+            async { Ok(tokio::spawn(async { panic!("task") }).await?) },
+            || {},
+        );
         assert_eq!(exit_code(&task), 70);
     }
 }

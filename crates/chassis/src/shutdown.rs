@@ -41,7 +41,15 @@ impl Shutdown {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Trigger(watch::Sender<Phase>);
+
+impl Trigger {
+    /// `main` is over, for whatever reason: nothing more is served.
+    pub(crate) fn end(&self) {
+        self.0.send_replace(Phase::Stopping);
+    }
+}
 
 pub(crate) fn phases() -> (Trigger, Shutdown) {
     let (sender, receiver) = watch::channel(Phase::Running);

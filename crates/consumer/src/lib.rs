@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod args;
+mod batch;
+mod group;
+mod partition;
+mod poison;
+mod poll;
+mod position;
+mod record;
+mod runner;
+mod schema;
+mod trace;
+mod worker;
+
+pub use args::ConsumerArgs;
+pub use record::{ApplyError, Decode, Handler, OnPoison, Raw, Record, Undecodable};
+pub use runner::{Consumer, Health};

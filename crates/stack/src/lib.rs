@@ -1,0 +1,27 @@
+//! The local system: native servers and the five processes, as `cargo stack` runs them for a developer and the lab runs them for its
+//! scenarios.
+//!
+//! It links no C library, so that it builds in seconds and can look for, or install, what the rest of the workspace needs.
+
+mod architecture;
+mod artifacts;
+mod child;
+mod files;
+mod kafka;
+mod kafka_admin;
+mod options;
+mod ports;
+mod postgres;
+mod redis;
+mod secrets;
+mod servers;
+mod sink;
+mod stack;
+
+pub use crate::architecture::{Acl, Architecture, Operation, Process, Resource};
+pub use crate::artifacts::Artifacts;
+pub use crate::options::{External, Options, find_root, target_dir};
+pub use crate::ports::Ports;
+pub use crate::secrets::Passwords;
+pub use crate::servers::Server;
+pub use crate::stack::Stack;

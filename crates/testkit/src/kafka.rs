@@ -4,6 +4,7 @@ use std::time::Duration;
 use kafka::KafkaArgs;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{Header, OwnedHeaders};
 #[expect(
     clippy::disallowed_types,
@@ -78,7 +79,6 @@ pub async fn produce(
             value: Some(*value),
         })
     });
-    #[expect(clippy::disallowed_types, reason = "see the import")]
     let record = FutureRecord {
         topic,
         partition,
@@ -93,14 +93,34 @@ pub async fn produce(
         .unwrap_or_else(|(error, _)| panic!("cannot produce to {topic}: {error}"));
 }
 
+/// Tries to write one record as the user of `args`: for tests of what a user may do.
+///
+/// # Errors
+/// What the broker answered, such as `TopicAuthorizationFailed`.
+#[expect(clippy::disallowed_types, reason = "see the import")]
+pub async fn produce_as(args: &KafkaArgs, topic: &str) -> KafkaResult<()> {
+    let producer = producer_of(args)?;
+    let record = FutureRecord::to(topic).key("test").payload("test");
+    producer
+        .send(record, LIMIT)
+        .await
+        .map(drop)
+        .map_err(|(error, _)| error)
+}
+
 /// One for all tests of a run: connecting and authenticating for each record takes longer than most tests.
 #[expect(clippy::disallowed_types, reason = "see the import")]
 fn producer() -> &'static FutureProducer {
     static PRODUCER: OnceLock<FutureProducer> = OnceLock::new();
     PRODUCER.get_or_init(|| {
-        kafka_args()
-            .client(CLIENT)
-            .create()
-            .unwrap_or_else(|error| panic!("cannot make a producer: {error}"))
+        producer_of(&kafka_args()).unwrap_or_else(|error| panic!("cannot make a producer: {error}"))
     })
+}
+
+#[expect(clippy::disallowed_types, reason = "see the import")]
+fn producer_of(args: &KafkaArgs) -> KafkaResult<FutureProducer> {
+    args.client(CLIENT)
+        // Default 5 min: a test that cannot produce should say so before anyone gives up on it.
+        .set("message.timeout.ms", LIMIT.as_millis().to_string())
+        .create()
 }

@@ -9,7 +9,7 @@ mod kafka;
 
 pub use database::Database;
 pub use eventually::eventually;
-pub use kafka::{kafka_args, produce, topic};
+pub use kafka::{kafka_args, produce, produce_as, topic};
 
 fn address(name: &str) -> String {
     std::env::var(name)

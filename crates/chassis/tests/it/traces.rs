@@ -54,6 +54,22 @@ fn the_spans_of_a_stopped_process_have_reached_the_collector() {
     assert!(!shows("0198a5d2-0000"), "no path is exported");
 }
 
+#[test]
+fn a_collector_that_does_not_answer_does_not_keep_the_process_from_ending() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000"),
+        ("DRAIN_DELAY", "0s"),
+    ];
+    let mut child = Child::serve_with(&[], &environment);
+    get(child.http, "/trace");
+    child.signal(Signal::TERM);
+    child.line("the last spans were not exported");
+    assert_eq!(child.wait().code(), Some(0));
+}
+
 /// Takes every export and answers 200; sends on the bodies.
 fn collector() -> (String, Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,45 @@
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest};
+use chassis::Problem;
+
+use super::Api;
+
+const SCOPE: &str = "analytics:read";
+
+/// Proof that the caller may read. A handler that takes one is protected.
+pub(super) struct Reader;
+
+impl FromRequest for Reader {
+    type Error = Problem;
+    type Future = Ready<Result<Reader, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(admit(request))
+    }
+}
+
+fn admit(request: &HttpRequest) -> Result<Reader, Problem> {
+    let api = request
+        .app_data::<Data<Api>>()
+        .ok_or_else(|| Problem::internal(anyhow::anyhow!("the API's state is missing")))?;
+    let unauthorized = || Problem::new(401u16, "unauthorized", "a valid access token is needed");
+    let token = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(identity::bearer)
+        .ok_or_else(|| unauthorized().detail("the Authorization header holds no bearer token"))?;
+    let caller = api
+        .verifier
+        .verify(token)
+        .map_err(|rejected| unauthorized().caused_by(rejected))?;
+    if caller.has(SCOPE) {
+        Ok(Reader)
+    } else {
+        Err(Problem::new(403u16, "missing-scope", "the token lacks a scope").with("scope", SCOPE))
+    }
+}

@@ -1,0 +1,27 @@
+use actix_web::web::{Data, Path};
+use chassis::Problem;
+use domain::OrderId;
+use events::fact;
+
+use super::answer;
+use crate::answer::Answer;
+use crate::api::scopes::PAYMENTS_RECORD;
+use crate::app::App;
+use crate::call::Call;
+use crate::models::customer::Reach;
+use crate::models::order;
+use crate::refusal::{self, not_found};
+use crate::write::{Decided, write};
+
+/// `POST /v1/orders/{id}/payment`: a payment provider says that the order is paid. A customer can't.
+pub(crate) async fn pay(app: Data<App>, call: Call, id: Path<OrderId>) -> Result<Answer, Problem> {
+    call.with_scope(PAYMENTS_RECORD)?;
+    write(&app, &call, async |conn| {
+        let placed = order::lock_in_txn(conn, *id, Reach::Any).await?;
+        let placed = placed.ok_or_else(|| not_found("order"))?;
+        let paid = placed.pay(call.at).map_err(refusal::order)?;
+        order::update_in_txn(conn, &paid).await?;
+        Ok(Decided::new(answer(&paid), [fact::order_paid(&paid)]))
+    })
+    .await
+}

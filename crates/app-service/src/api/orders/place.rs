@@ -1,0 +1,122 @@
+use actix_web::web::Data;
+use chassis::Problem;
+use diesel_async::AsyncPgConnection;
+use domain::{MAX_QUANTITY, Order, OrderId, OrderRefusal, ProductId, Quantity, Selection, StockRefusal};
+use events::{StockCause, fact};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::OrderBody;
+use crate::answer::Answer;
+use crate::api::scopes::ORDERS_WRITE;
+use crate::app::App;
+use crate::availability::{self, Moved};
+use crate::body::{Body, Fields, invalid};
+use crate::call::Call;
+use crate::models::{customer, order, product, stock};
+use crate::refusal;
+use crate::write::{Decided, write};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewOrder {
+    lines: Vec<NewLine>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewLine {
+    product_id: ProductId,
+    quantity: i64,
+}
+
+/// `POST /v1/orders`: takes the goods out of stock, all or none.
+pub(crate) async fn place(app: Data<App>, call: Call, body: Body) -> Result<Answer, Problem> {
+    let caller = call.with_scope(ORDERS_WRITE)?;
+    let new: NewOrder = body.json()?;
+    let selections = new.selections()?;
+    let id = OrderId(Uuid::now_v7());
+    write(&app, &call, async |conn| {
+        let customer_id = customer::id_of(conn, &caller.principal).await?;
+        let customer_id = customer_id.ok_or_else(not_registered)?;
+        let products = product::find_all(conn, selections.iter().map(|wanted| wanted.product_id)).await?;
+        let order =
+            Order::place(id, customer_id, &selections, &products, call.at).map_err(|why| new.refused(why))?;
+        let moved = take_in_txn(conn, &order).await?;
+        order::insert_in_txn(conn, &order).await?;
+
+        let mut facts = vec![fact::order_placed(&order)];
+        let adjusted = moved.iter();
+        facts.extend(
+            adjusted
+                .map(|moved| fact::stock_adjusted(moved.previous_quantity, &moved.stock, StockCause::Order)),
+        );
+        facts.extend(availability::follow_in_txn(conn, &moved).await?);
+        let answer = Answer::created(format!("/v1/orders/{}", order.id), &OrderBody::of(&order))
+            .version(order.version);
+        Ok(Decided::new(answer, facts))
+    })
+    .await
+}
+
+/// In the order of the lines, which is by product id: everyone locks stock in that order.
+async fn take_in_txn(conn: &mut AsyncPgConnection, order: &Order) -> Result<Vec<Moved>, Problem> {
+    let mut moved = Vec::with_capacity(order.lines.len());
+    for line in &order.lines {
+        let Some(stock) = stock::take_in_txn(conn, line.product_id, line.quantity).await? else {
+            let left = stock::find(conn, line.product_id).await?;
+            return Err(refusal::stock(StockRefusal::Insufficient {
+                product_id: line.product_id,
+                available: left.map_or(0, |stock| stock.quantity),
+            }));
+        };
+        moved.push(Moved {
+            previous_quantity: stock.quantity + line.quantity.get(),
+            stock,
+        });
+    }
+    Ok(moved)
+}
+
+fn not_registered() -> Problem {
+    Problem::new(403u16, "not-registered", "the caller is no customer")
+        .detail("register with POST /v1/customers first")
+}
+
+impl NewOrder {
+    /// What is wanted, by product id.
+    fn selections(&self) -> Result<Vec<Selection>, Problem> {
+        let mut fields = Fields::default();
+        let mut selections = Vec::with_capacity(self.lines.len());
+        for (index, line) in self.lines.iter().enumerate() {
+            let quantity = Quantity::new(line.quantity);
+            let quantity = quantity.ok_or_else(|| format!("a quantity is 1 to {MAX_QUANTITY}"));
+            selections.extend(
+                fields
+                    .check(format!("/lines/{index}/quantity"), quantity)
+                    .map(|quantity| Selection {
+                        product_id: line.product_id,
+                        quantity,
+                    }),
+            );
+        }
+        if selections.len() < self.lines.len() {
+            return Err(fields.problem());
+        }
+        Order::sort_selections(selections).map_err(|why| self.refused(why))
+    }
+
+    /// Points at the line that the domain refused.
+    fn refused(&self, why: OrderRefusal) -> Problem {
+        let line = match why {
+            OrderRefusal::DuplicateProduct(id)
+            | OrderRefusal::UnknownProduct(id)
+            | OrderRefusal::MixedCurrencies(id) => self.lines.iter().rposition(|line| line.product_id == id),
+            _ => None,
+        };
+        match line {
+            Some(index) => invalid(format!("/lines/{index}/product_id"), why),
+            None => invalid("/lines", why),
+        }
+    }
+}

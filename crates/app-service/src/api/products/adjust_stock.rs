@@ -1,0 +1,63 @@
+use actix_web::web::{Data, Path};
+use chassis::Problem;
+use domain::ProductId;
+use events::{StockCause, fact};
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Answer;
+use crate::api::scopes::CATALOGUE_WRITE;
+use crate::app::App;
+use crate::availability::{self, Moved};
+use crate::body::{Body, invalid};
+use crate::call::Call;
+use crate::models::stock;
+use crate::refusal::{self, not_found};
+use crate::write::{Decided, write};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adjustment {
+    /// How many came in; negative: went out.
+    delta: i64,
+}
+
+#[derive(Serialize)]
+struct StockBody {
+    product_id: ProductId,
+    quantity: i64,
+    version: i64,
+}
+
+/// `POST /v1/products/{id}/stock-adjustments`.
+pub(crate) async fn adjust_stock(
+    app: Data<App>,
+    call: Call,
+    id: Path<ProductId>,
+    body: Body,
+) -> Result<Answer, Problem> {
+    call.with_scope(CATALOGUE_WRITE)?;
+    let Adjustment { delta } = body.json()?;
+    if delta == 0 {
+        return Err(invalid("/delta", "an adjustment is not 0"));
+    }
+    write(&app, &call, async |conn| {
+        let before = stock::lock_in_txn(conn, *id)
+            .await?
+            .ok_or_else(|| not_found("product"))?;
+        let after = before.adjust(delta).map_err(refusal::stock)?;
+        stock::update_in_txn(conn, &after).await?;
+        let mut facts = vec![fact::stock_adjusted(before.quantity, &after, StockCause::Manual)];
+        let moved = Moved {
+            previous_quantity: before.quantity,
+            stock: after,
+        };
+        facts.extend(availability::follow_in_txn(conn, &[moved]).await?);
+        let body = StockBody {
+            product_id: after.product_id,
+            quantity: after.quantity,
+            version: after.version.get(),
+        };
+        Ok(Decided::new(Answer::ok(&body).version(after.version), facts))
+    })
+    .await
+}

@@ -1,0 +1,108 @@
+use actix_web::web::Data;
+use chassis::Problem;
+use domain::{
+    Availability, Currency, MAX_QUANTITY, Money, Product, ProductId, ProductStatus, Sku, Stock, Version,
+};
+use events::{StockCause, fact};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::ProductBody;
+use crate::answer::Answer;
+use crate::api::scopes::CATALOGUE_WRITE;
+use crate::app::App;
+use crate::body::{Body, Fields, present};
+use crate::call::Call;
+use crate::models::{product, stock};
+use crate::refusal::conflict;
+use crate::write::{Decided, write};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewProduct {
+    sku: String,
+    name: String,
+    #[serde(default)]
+    description: String,
+    price_minor: i64,
+    currency: String,
+    /// Of the first stock; 0 when left out.
+    #[serde(default)]
+    quantity: i64,
+    /// `active` when left out.
+    #[serde(default, deserialize_with = "present")]
+    status: Option<String>,
+}
+
+/// `POST /v1/products`: a product and its stock.
+pub(crate) async fn create(app: Data<App>, call: Call, body: Body) -> Result<Answer, Problem> {
+    call.with_scope(CATALOGUE_WRITE)?;
+    let (product, stock) = body.json::<NewProduct>()?.parse()?;
+    write(&app, &call, async |conn| {
+        if !product::insert_in_txn(conn, &product).await? {
+            return Err(conflict("sku-taken", "the sku is taken").detail("another product has this sku"));
+        }
+        stock::insert_in_txn(conn, &stock).await?;
+        let answer = Answer::created(format!("/v1/products/{}", product.id), &ProductBody::of(&product))
+            .version(product.version);
+        let facts = [
+            fact::product_created(&product),
+            fact::stock_adjusted(0, &stock, StockCause::Manual),
+        ];
+        Ok(Decided::new(answer, facts))
+    })
+    .await
+}
+
+impl NewProduct {
+    fn parse(self) -> Result<(Product, Stock), Problem> {
+        let mut fields = Fields::default();
+        let sku = fields.check("/sku", Sku::parse(&self.sku));
+        let name = fields.check("/name", Product::parse_name(&self.name));
+        let description = fields.check("/description", Product::parse_description(&self.description));
+        let currency = fields.check("/currency", self.currency.parse::<Currency>());
+        // Without a currency the amount can't be judged; the next attempt will.
+        let price = currency
+            .and_then(|currency| fields.check("/price_minor", Money::new(self.price_minor, currency)));
+        let quantity = fields.check("/quantity", first_quantity(self.quantity));
+        let status = fields.check("/status", first_status(self.status.as_deref()));
+        let (Some(sku), Some(name), Some(description), Some(price), Some(quantity), Some(status)) =
+            (sku, name, description, price, quantity, status)
+        else {
+            return Err(fields.problem());
+        };
+        let id = ProductId(Uuid::now_v7());
+        let product = Product {
+            id,
+            sku,
+            name,
+            description,
+            price,
+            status,
+            availability: Availability::of(quantity),
+            version: Version::FIRST,
+        };
+        let stock = Stock {
+            product_id: id,
+            quantity,
+            version: Version::FIRST,
+        };
+        Ok((product, stock))
+    }
+}
+
+fn first_quantity(quantity: i64) -> Result<i64, String> {
+    if (0..=MAX_QUANTITY).contains(&quantity) {
+        Ok(quantity)
+    } else {
+        Err(format!("a quantity is 0 to {MAX_QUANTITY}"))
+    }
+}
+
+fn first_status(status: Option<&str>) -> Result<ProductStatus, &'static str> {
+    match status {
+        None | Some("active") => Ok(ProductStatus::Active),
+        Some("draft") => Ok(ProductStatus::Draft),
+        Some(_) => Err("a new product is draft or active"),
+    }
+}

@@ -1,0 +1,87 @@
+use actix_web::web::{Data, Path};
+use chassis::Problem;
+use domain::{Product, ProductEdit, ProductId, ProductStatus};
+use events::fact;
+use serde::Deserialize;
+
+use super::ProductBody;
+use crate::answer::Answer;
+use crate::api::scopes::CATALOGUE_WRITE;
+use crate::app::App;
+use crate::body::{Body, Fields, present};
+use crate::call::Call;
+use crate::models::product;
+use crate::refusal::{self, not_found};
+use crate::write::{Decided, write};
+
+/// What is left out stays.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edit {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    description: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    price_minor: Option<i64>,
+    #[serde(default, deserialize_with = "present")]
+    status: Option<String>,
+}
+
+/// `PATCH /v1/products/{id}`.
+pub(crate) async fn edit(
+    app: Data<App>,
+    call: Call,
+    id: Path<ProductId>,
+    body: Body,
+) -> Result<Answer, Problem> {
+    call.with_scope(CATALOGUE_WRITE)?;
+    let edit = body.json::<Edit>()?.parse()?;
+    write(&app, &call, async |conn| {
+        let before = product::lock_in_txn(conn, *id)
+            .await?
+            .ok_or_else(|| not_found("product"))?;
+        let Some(after) = before.edit(edit).map_err(refusal::product)? else {
+            return Ok(Decided::unchanged(answer(&before)));
+        };
+        product::update_in_txn(conn, &after).await?;
+        Ok(Decided::new(
+            answer(&after),
+            [fact::product_changed(&before, &after)],
+        ))
+    })
+    .await
+}
+
+fn answer(product: &Product) -> Answer {
+    Answer::ok(&ProductBody::of(product)).version(product.version)
+}
+
+impl Edit {
+    fn parse(self) -> Result<ProductEdit, Problem> {
+        let mut fields = Fields::default();
+        let name = self.name.as_deref().map(Product::parse_name).transpose();
+        let description = self
+            .description
+            .as_deref()
+            .map(Product::parse_description)
+            .transpose();
+        let status = self
+            .status
+            .as_deref()
+            .map(str::parse::<ProductStatus>)
+            .transpose();
+        let name = fields.check("/name", name);
+        let description = fields.check("/description", description);
+        let status = fields.check("/status", status);
+        let (Some(name), Some(description), Some(status)) = (name, description, status) else {
+            return Err(fields.problem());
+        };
+        Ok(ProductEdit {
+            name,
+            description,
+            price_minor: self.price_minor,
+            status,
+        })
+    }
+}

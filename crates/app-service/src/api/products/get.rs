@@ -1,0 +1,22 @@
+use actix_web::web::{Data, Path};
+use cache::Lookup;
+use chassis::Problem;
+use domain::ProductId;
+
+use crate::answer::Answer;
+use crate::api::scopes::CATALOGUE_WRITE;
+use crate::app::App;
+use crate::cached;
+use crate::call::Call;
+use crate::refusal::not_found;
+
+/// `GET /v1/products/{id}`, through the cache; everybody sees active products, and only merchandisers the others.
+pub(crate) async fn get(app: Data<App>, call: Call, id: Path<ProductId>) -> Result<Answer, Problem> {
+    let lookup = call.within(app.products.get(&id)).await?;
+    match lookup.map_err(cached::problem)? {
+        Lookup::Found(entry) if cached::is_public(&entry) || call.caller.has(CATALOGUE_WRITE) => {
+            Ok(Answer::cached(entry))
+        }
+        Lookup::Found(_) | Lookup::Absent => Err(not_found("product")),
+    }
+}

@@ -1,0 +1,109 @@
+//! Who is calling, since when and until when: the part of a request that comes before its own content.
+
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::{FromRequest, HttpRequest, web};
+use chassis::Problem;
+use identity::Caller;
+use time::OffsetDateTime;
+use tokio::time::{Instant, timeout_at};
+
+use crate::app::App;
+
+/// The gateway's signed word on who is calling.
+const IDENTITY: &str = "x-plumbline-identity";
+/// How many milliseconds the caller still waits.
+const DEADLINE: &str = "x-request-deadline-ms";
+/// The longest that a request may take, and what it has when nobody says.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// A request whose assertion has been verified. The caller may be anonymous: [`Call::known`] and [`Call::with_scope`]
+/// tell.
+pub(crate) struct Call {
+    pub(crate) caller: Caller,
+    /// When the request arrived, in the microseconds that PostgreSQL keeps.
+    pub(crate) at: OffsetDateTime,
+    deadline: Instant,
+}
+
+impl Call {
+    /// Runs `work` until the caller's deadline.
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
+        timeout_at(self.deadline, work).await.map_err(|_| {
+            Problem::new(504u16, "deadline-exceeded", "the request took too long")
+                .detail("nothing was changed; try again later")
+        })
+    }
+
+    /// Refuses the anonymous.
+    pub(crate) fn known(&self) -> Result<&Caller, Problem> {
+        if self.caller.is_anonymous() {
+            return Err(unauthenticated("this needs a bearer token"));
+        }
+        Ok(&self.caller)
+    }
+
+    /// Refuses callers without `scope`.
+    pub(crate) fn with_scope(&self, scope: &'static str) -> Result<&Caller, Problem> {
+        let caller = self.known()?;
+        if !caller.has(scope) {
+            return Err(
+                Problem::new(403u16, "insufficient-scope", "the token does not allow this")
+                    .with("scope", scope),
+            );
+        }
+        Ok(caller)
+    }
+
+    fn of(request: &HttpRequest) -> Result<Call, Problem> {
+        let app = request
+            .app_data::<web::Data<App>>()
+            .ok_or_else(|| Problem::internal(anyhow::anyhow!("the route has no application")))?;
+        let mut assertions = request.headers().get_all(IDENTITY);
+        // Two could be read differently by two readers; none means that the gateway was bypassed.
+        let (Some(assertion), None) = (assertions.next(), assertions.next()) else {
+            return Err(unauthenticated(
+                "requests come through the gateway, with one assertion",
+            ));
+        };
+        let assertion = assertion.to_str().unwrap_or_default();
+        let caller = app.verifier.verify(assertion).map_err(|rejected| {
+            tracing::warn!(%rejected, "refused an assertion");
+            unauthenticated("the assertion is not valid")
+        })?;
+        Ok(Call {
+            caller,
+            at: microseconds(OffsetDateTime::now_utc()),
+            deadline: Instant::now() + time_left(request),
+        })
+    }
+}
+
+impl FromRequest for Call {
+    type Error = Problem;
+    type Future = Ready<Result<Call, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Call::of(request))
+    }
+}
+
+fn unauthenticated(detail: &'static str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "not authenticated").detail(detail)
+}
+
+fn time_left(request: &HttpRequest) -> Duration {
+    request
+        .headers()
+        .get(DEADLINE)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map_or(LONGEST, |left| Duration::from_millis(left).min(LONGEST))
+}
+
+fn microseconds(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_nanosecond(at.nanosecond() / 1_000 * 1_000)
+        .unwrap_or(at)
+}

@@ -1,0 +1,49 @@
+//! Reading what is committed.
+
+use std::time::Instant;
+
+use chassis::Problem;
+use database::Pool;
+use diesel_async::AsyncPgConnection;
+use tracing::Instrument as _;
+
+use crate::app::App;
+use crate::call::Call;
+use crate::trouble::Trouble;
+
+/// Runs `query` on a connection of the pool, until the caller's deadline.
+pub(crate) async fn read<T>(
+    app: &App,
+    call: &Call,
+    query: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Trouble>,
+) -> Result<T, Problem> {
+    let reading = async {
+        let mut conn = app.pool.get().await.map_err(Trouble::from)?;
+        query(&mut conn).await
+    };
+    Ok(call.within(observed(&app.pool, "read", reading)).await??)
+}
+
+/// Runs `work` in a client span of the database, and measures it together with the wait for its connection.
+pub(crate) async fn observed<T>(pool: &Pool, operation: &'static str, work: impl Future<Output = T>) -> T {
+    let started = Instant::now();
+    let span = tracing::info_span!(
+        "postgresql",
+        otel.name = operation,
+        otel.kind = "client",
+        peer.service = "postgresql",
+        db.system.name = "postgresql",
+        db.operation.name = operation,
+    );
+    let outcome = work.instrument(span).await;
+    metrics::histogram!(
+        "db_client_operation_duration_seconds",
+        "db_system_name" => "postgresql",
+        "db_operation_name" => operation,
+    )
+    .record(started.elapsed().as_secs_f64());
+    let status = pool.status();
+    metrics::gauge!("db_client_connection_count").set(status.size as f64);
+    metrics::gauge!("db_client_connection_pending_requests").set(status.waiting as f64);
+    outcome
+}

@@ -1,0 +1,122 @@
+//! A source whose rows and moments the tests choose.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Policy, Source};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+pub(crate) fn redis() -> String {
+    std::env::var("PLUMBLINE_TEST_REDIS").expect("run `cargo stack test`")
+}
+
+/// Rows by key. Clones share them, so that one clone is the source of a namespace and another the test's hand.
+#[derive(Clone, Default)]
+pub(crate) struct Shelf<const SCHEMA: u16 = 1>(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    rows: Mutex<HashMap<Uuid, Loaded>>,
+    loads: AtomicUsize,
+    broken: Mutex<Option<&'static str>>,
+    gate: Mutex<Option<Arc<Gate>>>,
+}
+
+/// Stops one load after it has read its row.
+pub(crate) struct Gate {
+    pub(crate) reached: Semaphore,
+    pub(crate) open: Semaphore,
+}
+
+impl<const SCHEMA: u16> Shelf<SCHEMA> {
+    pub(crate) fn put(&self, key: Uuid, version: i64, body: &'static str) {
+        let row = Loaded {
+            version,
+            mark: 1,
+            body: body.as_bytes().into(),
+        };
+        self.0.rows.lock().unwrap().insert(key, row);
+    }
+
+    pub(crate) fn loads(&self) -> usize {
+        self.0.loads.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn breaks(&self, why: &'static str) {
+        *self.0.broken.lock().unwrap() = Some(why);
+    }
+
+    /// The next load stops at the gate.
+    pub(crate) fn gate(&self) -> Arc<Gate> {
+        let gate = Arc::new(Gate {
+            reached: Semaphore::new(0),
+            open: Semaphore::new(0),
+        });
+        *self.0.gate.lock().unwrap() = Some(Arc::clone(&gate));
+        gate
+    }
+
+    /// A process that reads these rows through the Redis at `url`.
+    pub(crate) async fn behind(&self, url: &str) -> Namespace<Shelf<SCHEMA>> {
+        self.behind_with(url, Policy::default()).await
+    }
+
+    pub(crate) async fn behind_with(&self, url: &str, policy: Policy) -> Namespace<Shelf<SCHEMA>> {
+        let args = CacheArgs {
+            redis_url: url.parse().unwrap(),
+        };
+        Cache::start(&args)
+            .await
+            .namespace(Shelf(Arc::clone(&self.0)), policy)
+    }
+
+    /// The same rows in another format, as another release of the process would read them.
+    pub(crate) fn in_schema<const OTHER: u16>(&self) -> Shelf<OTHER> {
+        Shelf(Arc::clone(&self.0))
+    }
+}
+
+impl<const SCHEMA: u16> Source for Shelf<SCHEMA> {
+    const NAMESPACE: &'static str = "shelf";
+    const SCHEMA: u16 = SCHEMA;
+    type Key = Uuid;
+
+    async fn load(&self, key: &Uuid) -> Result<Option<Loaded>, LoadError> {
+        self.0.loads.fetch_add(1, Ordering::SeqCst);
+        if let Some(why) = *self.0.broken.lock().unwrap() {
+            return Err(anyhow::anyhow!(why));
+        }
+        let row = self.0.rows.lock().unwrap().get(key).cloned();
+        let gate = self.0.gate.lock().unwrap().take();
+        if let Some(gate) = gate {
+            gate.reached.add_permits(1);
+            gate.open.acquire().await?.forget();
+        }
+        Ok(row)
+    }
+}
+
+/// What a read found: version, body and how.
+pub(crate) async fn read<const SCHEMA: u16>(
+    shelf: &Namespace<Shelf<SCHEMA>>,
+    key: Uuid,
+) -> Option<(i64, String, &'static str)> {
+    match shelf.get(&key).await.unwrap() {
+        Lookup::Found(entry) => {
+            let body = String::from_utf8(entry.body.to_vec()).unwrap();
+            Some((entry.version, body, entry.status.header_value()))
+        }
+        Lookup::Absent => None,
+    }
+}
+
+pub(crate) const HIT: &str = "plumbline; hit";
+pub(crate) const STORED: &str = "plumbline; fwd=miss; stored";
+pub(crate) const MISSED: &str = "plumbline; fwd=miss";
+pub(crate) const BYPASSED: &str = "plumbline; fwd=bypass";
+
+pub(crate) fn found(version: i64, body: &str, how: &'static str) -> Option<(i64, String, &'static str)> {
+    Some((version, body.to_owned(), how))
+}

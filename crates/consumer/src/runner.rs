@@ -1,0 +1,155 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use database::Pool;
+use metrics::gauge;
+use rdkafka::consumer::BaseConsumer;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::args::ConsumerArgs;
+use crate::group::Group;
+use crate::record::Handler;
+use crate::worker::Workers;
+use crate::{poison, poll};
+
+/// From the stop signal until the workers are drained: a poll, a seek or a position read in progress, then the drain itself.
+const STOP_LIMIT: Duration = Duration::from_secs(12);
+/// For leaving the group. Closing a consumer is known to hang when brokers are gone; the session timeout then does what leaving would.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A member of a consumer group that applies records with `H`.
+pub struct Consumer<H> {
+    args: ConsumerArgs,
+    pool: Pool,
+    topics: Vec<String>,
+    handler: H,
+}
+
+/// What the process's probes and logs want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The poll loop turned; at least every 5 s or so while it is alive.
+    Polled,
+    /// Partitions were assigned (maybe none, when there are more members than partitions).
+    Assigned,
+    /// A partition can't go on; logged already.
+    Stuck {
+        topic: String,
+        partition: i32,
+        offset: i64,
+        reason: String,
+    },
+    /// It goes on.
+    Recovered { topic: String, partition: i32 },
+}
+
+impl<H: Handler> Consumer<H> {
+    /// Connects to nothing yet. The database needs the tables of the README.
+    pub fn new(args: &ConsumerArgs, pool: Pool, topics: &[&str], handler: H) -> Self {
+        Consumer {
+            args: args.clone(),
+            pool,
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            handler,
+        }
+    }
+
+    /// Consumes until `stop` completes; then drains, commits and leaves the group, within 20 s.
+    ///
+    /// # Errors
+    /// When the client cannot be made, when a position lies outside of its log, when the positions of new partitions cannot be read
+    /// for a minute, or when librdkafka reports a fatal error. Everything else is retried.
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+        health: impl Fn(Health) + Send + Sync + 'static,
+    ) -> anyhow::Result<()> {
+        self.count_dead_letters().await?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        // Also when this future is dropped, the thread ends.
+        let _stop_thread = SetOnDrop(stopping.clone());
+        let (mut drained, closed) = self.spawn_poll_thread(stopping.clone(), Arc::new(health))?;
+
+        let outcome = tokio::select! {
+            outcome = &mut drained => outcome,
+            () = stop => {
+                stopping.store(true, Ordering::Relaxed);
+                tokio::time::timeout(STOP_LIMIT, drained)
+                    .await
+                    .context("the poll thread did not stop in time")?
+            }
+        }
+        .unwrap_or_else(|_| Err(anyhow!("the poll thread panicked")));
+        stopping.store(true, Ordering::Relaxed);
+        if tokio::time::timeout(CLOSE_LIMIT, closed).await.is_err() {
+            tracing::warn!("did not leave the group within {CLOSE_LIMIT:?}");
+        }
+        outcome
+    }
+
+    async fn count_dead_letters(&self) -> anyhow::Result<()> {
+        let mut conn = self.pool.get().await?;
+        let count = poison::count(&mut conn)
+            .await
+            .context("cannot count the dead letters")?;
+        gauge!("dead_letters").set(count as f64);
+        Ok(())
+    }
+
+    /// The first receiver gets the outcome once the workers are drained, the second fires when the consumer is gone.
+    ///
+    /// A plain thread, because both polling and dropping a consumer block.
+    fn spawn_poll_thread(
+        self,
+        stopping: Arc<AtomicBool>,
+        health: Arc<dyn Fn(Health) + Send + Sync>,
+    ) -> anyhow::Result<(oneshot::Receiver<anyhow::Result<()>>, oneshot::Receiver<()>)> {
+        let config = self.args.config();
+        let group = self.group(stopping, health);
+        let (drained, drained_receiver) = oneshot::channel();
+        let (closed, closed_receiver) = oneshot::channel();
+        let poll = move || {
+            let consumer: BaseConsumer<Group> = match config.create_with_context(group) {
+                Ok(consumer) => consumer,
+                Err(error) => {
+                    let _ = drained.send(Err(anyhow!(error).context("cannot create the consumer")));
+                    return;
+                }
+            };
+            // Nobody listens any more when `run` was dropped.
+            let _ = drained.send(poll::run(&consumer));
+            drop(consumer);
+            let _ = closed.send(());
+        };
+        std::thread::Builder::new()
+            .name("kafka-poll".to_owned())
+            .spawn(poll)
+            .context("cannot start the poll thread")?;
+        Ok((drained_receiver, closed_receiver))
+    }
+
+    fn group(self, stopping: Arc<AtomicBool>, health: Arc<dyn Fn(Health) + Send + Sync>) -> Group {
+        let runtime = tokio::runtime::Handle::current();
+        let workers = Arc::new(Workers {
+            permits: Semaphore::new((self.pool.status().max_size / 2).max(1)),
+            pool: self.pool.clone(),
+            handler: self.handler,
+            health: health.clone(),
+            group_id: self.args.group_id,
+        });
+        let handle = runtime.clone();
+        let spawn = Box::new(move |partition| handle.spawn(workers.clone().run(partition)));
+        Group::new(runtime, self.pool, self.topics, spawn, health, stopping)
+    }
+}
+
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

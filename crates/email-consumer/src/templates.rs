@@ -1,0 +1,168 @@
+//! The mails: what each says, as text and as HTML.
+
+mod money;
+mod order_confirmation;
+mod welcome;
+
+use anyhow::{Context as _, bail};
+use events::Order;
+use lettre::Message;
+use lettre::address::Address;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use serde_json::{Value, json};
+
+use crate::delivery::Claim;
+
+/// A mail to write, with what it needs besides the customer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Template {
+    Welcome,
+    OrderConfirmation(order_confirmation::Params),
+}
+
+/// A mail's words.
+#[derive(Debug)]
+pub(crate) struct Words {
+    subject: String,
+    text: String,
+    html: String,
+}
+
+impl Template {
+    pub(crate) fn order_confirmation(order: &Order) -> Template {
+        Template::OrderConfirmation(order_confirmation::Params::of(order))
+    }
+
+    /// As stored in `email_delivery.template`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Template::Welcome => "welcome",
+            Template::OrderConfirmation(_) => "order_confirmation",
+        }
+    }
+
+    /// As stored in `email_delivery.params`.
+    pub(crate) fn params(&self) -> anyhow::Result<Value> {
+        match self {
+            Template::Welcome => Ok(json!({})),
+            Template::OrderConfirmation(params) => {
+                serde_json::to_value(params).context("cannot serialise a mail's parameters")
+            }
+        }
+    }
+
+    fn stored(name: &str, params: &Value) -> anyhow::Result<Template> {
+        match name {
+            "welcome" => Ok(Template::Welcome),
+            "order_confirmation" => serde::Deserialize::deserialize(params)
+                .map(Template::OrderConfirmation)
+                .context("the parameters of an order confirmation are unreadable"),
+            _ => bail!("no template is called {name}"),
+        }
+    }
+
+    fn words(&self, name: &str) -> Words {
+        match self {
+            Template::Welcome => welcome::words(name),
+            Template::OrderConfirmation(params) => order_confirmation::words(name, params),
+        }
+    }
+}
+
+/// The message of a claimed delivery.
+pub(crate) fn compose(claim: &Claim, from: &Mailbox) -> anyhow::Result<Message> {
+    let words = Template::stored(&claim.template, &claim.params)?.words(&claim.recipient_name);
+    let address: Address = claim.recipient.parse().context("the recipient's address is not valid")?;
+    // A name is what the customer typed; a line break in it would be refused by some servers.
+    let name: String = claim.recipient_name.chars().filter(|c| !c.is_control()).collect();
+    Message::builder()
+        .from(from.clone())
+        .to(Mailbox::new(Some(name), address))
+        .subject(words.subject)
+        .message_id(Some(format!("<{}@plumbline.localhost>", claim.message_id)))
+        .date_now()
+        // RFC 3834: no vacation notice should answer.
+        .raw_header(HeaderValue::new(
+            HeaderName::new_from_ascii_str("Auto-Submitted"),
+            "auto-generated".to_owned(),
+        ))
+        .multipart(MultiPart::alternative_plain_html(words.text, words.html))
+        .context("cannot build the message")
+}
+
+/// `text` as HTML character data or a quoted attribute value.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn claim(template: &Template, name: &str) -> Claim {
+        Claim {
+            id: 1,
+            epoch: 1,
+            attempts: 1,
+            event_id: Uuid::from_u128(1),
+            template: template.name().to_owned(),
+            params: template.params().unwrap(),
+            recipient: "ada@example.com".to_owned(),
+            recipient_name: name.to_owned(),
+            message_id: Uuid::from_u128(2),
+            traceparent: None,
+        }
+    }
+
+    fn message(template: &Template, name: &str) -> String {
+        let from = "Plumbline <no-reply@plumbline.localhost>".parse().unwrap();
+        let message = compose(&claim(template, name), &from).unwrap();
+        String::from_utf8(message.formatted()).unwrap()
+    }
+
+    #[test]
+    fn a_message_has_its_fixed_id_both_bodies_and_only_ascii() {
+        let text = message(&Template::Welcome, "Ada Łovelace");
+        assert!(text.is_ascii());
+        for expected in [
+            "Message-ID: <00000000-0000-0000-0000-000000000002@plumbline.localhost>",
+            "Auto-Submitted: auto-generated",
+            "Content-Type: text/plain",
+            "Content-Type: text/html",
+            "<ada@example.com>",
+        ] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_neither_markup_nor_a_header() {
+        let words = Template::Welcome.words("<script>\"&'");
+        assert!(words.html.contains("&lt;script&gt;&quot;&amp;&#39;"), "{}", words.html);
+        assert!(words.text.contains("<script>\"&'"));
+        let text = message(&Template::Welcome, "Ada\r\nBcc: eve@example.com");
+        assert!(!text.contains("\r\nBcc:"), "{text}");
+    }
+
+    #[test]
+    fn a_template_is_read_back_as_it_was_stored() {
+        let template = Template::OrderConfirmation(order_confirmation::tests::params());
+        let stored = template.params().unwrap();
+        assert_eq!(Template::stored(template.name(), &stored).unwrap(), template);
+        assert!(Template::stored("receipt", &stored).is_err());
+    }
+}

@@ -1,0 +1,81 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use chassis::ProcessArgs;
+use identity::IssuerArgs;
+
+use crate::upstream::Endpoint;
+
+/// The edge: authentication, routing, rate limits, forwarding; and nothing of the shop
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "gateway", version)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM
+    Serve(ServeArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub process: ProcessArgs,
+
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, env = "HTTP_ADDR", value_name = "IP:PORT")]
+    pub http_addr: SocketAddr,
+
+    /// Threads that serve HTTP, each with its own connections to app-service
+    #[arg(long, env = "HTTP_WORKERS", value_name = "COUNT", default_value = "2", value_parser = clap::value_parser!(u16).range(1..))]
+    pub http_workers: u16,
+
+    /// Client connections at one time; further ones wait to be accepted
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "COUNT", default_value = "4096", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// Requests in flight to app-service at one time; further ones are answered with 503
+    #[arg(long, env = "MAX_IN_FLIGHT", value_name = "COUNT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_in_flight: u32,
+
+    /// Where app-service listens: one URL for each replica, separated by commas
+    #[arg(
+        long,
+        env = "APP_SERVICE_URL",
+        value_name = "URL,…",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub app_service_url: Vec<Endpoint>,
+
+    /// Route file, in TOML
+    #[arg(long, env = "ROUTES_FILE", value_name = "FILE")]
+    pub routes_file: PathBuf,
+
+    #[command(flatten)]
+    pub issuer: IssuerArgs,
+
+    /// The `aud` that access tokens must carry
+    #[arg(
+        long,
+        env = "JWT_AUDIENCE",
+        value_name = "AUDIENCE",
+        default_value = "plumbline"
+    )]
+    pub jwt_audience: String,
+
+    /// Name of the issuer: in the route file, and before the colon of every principal
+    #[arg(long, env = "JWT_SOURCE", value_name = "NAME", default_value = "main")]
+    pub jwt_source: String,
+
+    /// Ed25519 private key (PKCS#8, PEM) that signs the assertions to app-service
+    #[arg(long, env = "ASSERTION_KEY_FILE", value_name = "FILE")]
+    pub assertion_key_file: PathBuf,
+
+    /// The `kid` under which app-service knows that key
+    #[arg(long, env = "ASSERTION_KEY_ID", value_name = "ID")]
+    pub assertion_key_id: String,
+}

@@ -1,0 +1,230 @@
+//! The way to app-service: endpoints, connections that are kept, and what may be sent again.
+//!
+//! Each worker has its own; nothing here is shared between threads in earnest.
+
+mod pool;
+mod relay;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::Full;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+
+pub(crate) use relay::Relay;
+
+use crate::forward;
+use crate::refusal::Refusal;
+use pool::{Connection, Pool};
+
+/// Tries for one request. Each further one needs proof that the one before had no effect.
+const ATTEMPTS: usize = 3;
+
+/// One replica of app-service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `host:port`, as it is dialled and sent as `Host`.
+    authority: String,
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    /// From `http://host:port`; without a port it is 80.
+    fn from_str(url: &str) -> Result<Endpoint, String> {
+        let uri: Uri = url.parse().map_err(|error| format!("it is not a URL: {error}"))?;
+        let bare = uri.path() == "/" && uri.query().is_none() && !url.ends_with('?');
+        match uri.authority() {
+            Some(authority)
+                if bare && uri.scheme_str() == Some("http") && !authority.as_str().contains('@') =>
+            {
+                let port = authority.port_u16().unwrap_or(80);
+                Ok(Endpoint {
+                    authority: format!("{}:{port}", authority.host()),
+                })
+            }
+            _ => Err("it is not like http://host:port".to_owned()),
+        }
+    }
+}
+
+pub(crate) struct Upstream {
+    endpoints: Vec<Endpoint>,
+    pool: Arc<Pool>,
+    next: AtomicUsize,
+}
+
+/// How an attempt failed.
+enum Failure {
+    /// The request is back, and no byte of it was sent.
+    Unsent(Box<Request<Full<Bytes>>>, String),
+    /// It was sent, or part of it; nobody knows how far it got.
+    Broken(String),
+}
+
+impl Upstream {
+    pub(crate) fn new(endpoints: Vec<Endpoint>) -> Upstream {
+        Upstream {
+            pool: Arc::new(Pool::new(endpoints.len())),
+            endpoints,
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Closes the connections that have been idle for too long.
+    pub(crate) fn prune(&self) {
+        self.pool.prune();
+    }
+
+    /// Sends `request` and returns once the answer's head is here. `permit` lives as long as the answer's body.
+    ///
+    /// A request that provably was not sent is tried again, at the next endpoint if it was the connecting that failed.
+    /// One that may have been sent is tried again only if it is safe (GET, HEAD), and only once.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        deadline: Instant,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Response<Relay>, Refusal> {
+        let call = Call::begin(&mut request);
+        let attempts = self.attempts(request, deadline).instrument(call.span.clone());
+        let outcome = tokio::time::timeout_at(deadline, attempts)
+            .await
+            .unwrap_or(Err(Refusal::Deadline));
+        call.end(outcome.as_ref().map(|(response, _)| response.status()));
+        let (response, connection) = outcome?;
+        Ok(response.map(|body| Relay::new(body, deadline, connection, permit)))
+    }
+
+    async fn attempts(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<(Response<hyper::body::Incoming>, Connection), Refusal> {
+        let mut spare = request.method().is_safe().then(|| request.clone());
+        let mut endpoint = self.next.fetch_add(1, Ordering::Relaxed) % self.endpoints.len();
+        let mut reuse = true;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let connection = match self.connection(endpoint, reuse).await {
+                Ok(connection) => connection,
+                Err(reason) if attempt >= ATTEMPTS || self.endpoints.len() == 1 => {
+                    return Err(Refusal::NotSent(reason));
+                }
+                Err(reason) => {
+                    tracing::debug!(reason, "connecting failed, trying the next endpoint");
+                    endpoint = (endpoint + 1) % self.endpoints.len();
+                    continue;
+                }
+            };
+            self.address(&mut request, endpoint, deadline);
+            request = match exchange(connection, request).await {
+                Ok(reply) => return Ok(reply),
+                Err(Failure::Unsent(_, reason)) if attempt >= ATTEMPTS => {
+                    return Err(Refusal::NotSent(reason));
+                }
+                Err(Failure::Unsent(back, _)) => *back,
+                Err(Failure::Broken(reason)) => spare.take().ok_or(Refusal::OutcomeUnknown(reason))?,
+            };
+            // The kept connections may all have ended in the same moment.
+            reuse = false;
+        }
+    }
+
+    async fn connection(&self, endpoint: usize, reuse: bool) -> Result<Connection, String> {
+        if reuse && let Some(kept) = self.pool.idle(endpoint).await {
+            return Ok(kept);
+        }
+        self.pool.connect(endpoint, &self.endpoints[endpoint]).await
+    }
+
+    /// The headers that depend on where and when the request goes.
+    fn address(&self, request: &mut Request<Full<Bytes>>, endpoint: usize, deadline: Instant) {
+        let host = HeaderValue::try_from(&self.endpoints[endpoint].authority)
+            .expect("an authority that was parsed at start is a header value");
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, host);
+        headers.insert(
+            forward::DEADLINE,
+            HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)),
+        );
+    }
+}
+
+/// The span and the metric of one call, all attempts together, until the answer's head.
+struct Call {
+    started: Instant,
+    method: Method,
+    span: Span,
+}
+
+impl Call {
+    /// The request carries the trace on from here.
+    fn begin(request: &mut Request<Full<Bytes>>) -> Call {
+        let method = request.method().clone();
+        let span = tracing::info_span!(
+            "call",
+            otel.kind = "client",
+            otel.name = format!("{method} app-service"),
+            otel.status_code = Empty,
+            peer.service = "app-service",
+            http.request.method = method.as_str(),
+            http.response.status_code = Empty,
+            error.type = Empty,
+        );
+        let traceparent = chassis::trace::traceparent(&span);
+        if let Some(Ok(value)) = traceparent.map(HeaderValue::try_from) {
+            request.headers_mut().insert(forward::TRACEPARENT, value);
+        }
+        Call {
+            started: Instant::now(),
+            method,
+            span,
+        }
+    }
+
+    fn end(self, outcome: Result<StatusCode, &Refusal>) {
+        let status = match outcome {
+            Ok(status) => {
+                self.span.record("http.response.status_code", status.as_u16());
+                status.as_str().to_owned()
+            }
+            Err(refusal) => {
+                let kind = refusal.shape().slug;
+                self.span.record("error.type", kind);
+                kind.to_owned()
+            }
+        };
+        if !outcome.is_ok_and(|status| !status.is_server_error()) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        metrics::histogram!(
+            "http_client_request_duration_seconds",
+            "peer_service" => "app-service",
+            "http_request_method" => self.method.to_string(),
+            "http_response_status_code" => status,
+        )
+        .record(self.started.elapsed().as_secs_f64());
+    }
+}
+
+async fn exchange(
+    mut connection: Connection,
+    request: Request<Full<Bytes>>,
+) -> Result<(Response<hyper::body::Incoming>, Connection), Failure> {
+    match connection.sender().try_send_request(request).await {
+        Ok(response) => Ok((response, connection)),
+        Err(mut error) => Err(match error.take_message() {
+            Some(request) => Failure::Unsent(Box::new(request), error.error().to_string()),
+            None => Failure::Broken(error.error().to_string()),
+        }),
+    }
+}

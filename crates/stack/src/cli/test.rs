@@ -1,0 +1,148 @@
+//! `cargo stack test`: every test against real servers, on free ports, never touching a running system.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use stack::{Artifacts, External, Options, Passwords, Stack, find_root, target_dir};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::cargo::cargo;
+
+pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let root = find_root()?;
+    let target = target_dir(&root);
+    let external = External::from_environment();
+
+    let fetching = external.is_partial().then(|| {
+        let (root, target) = (root.clone(), target.clone());
+        std::thread::spawn(move || Artifacts::fetch(&root, &target, |line| eprintln!("servers: {line}")).map(drop))
+    });
+    if needs_binaries(arguments) {
+        let status = wait(cargo(&root).args(["build", "--workspace", "--bins"]).spawn().context("cannot start cargo")?).await?;
+        ensure!(status.success(), "cargo build failed");
+    }
+    if let Some(fetching) = fetching {
+        fetching.join().map_err(|_| anyhow::anyhow!("fetching the servers failed"))??;
+    }
+
+    let folder = Folder::make(&target.join("stack-test"))?;
+    let mut options = Options::new(&root, &folder.path);
+    // Testkit knows the roles by name, and a test's data need not survive a power cut.
+    options.passwords = Passwords::Names;
+    options.fsync = false;
+    options.mail_sink = false;
+    options.external = external;
+    let stack = Stack::servers(options).await?;
+
+    let mut tests = cargo(&root);
+    tests.arg("test");
+    if !names_packages(arguments) {
+        tests.arg("--workspace");
+    }
+    tests.args(arguments).envs(environment(&stack, &target));
+    let status = wait(tests.spawn().context("cannot start cargo")?).await;
+    stack.down().await;
+    let code = status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}
+
+/// What `testkit` and the end-to-end tests read.
+fn environment(stack: &Stack, target: &Path) -> Vec<(&'static str, String)> {
+    let (bootstrap, user, password) = stack.kafka_admin();
+    vec![
+        ("PLUMBLINE_TEST_POSTGRES", stack.postgres_superuser_url("postgres")),
+        ("PLUMBLINE_TEST_REDIS", stack.redis_url("admin")),
+        ("PLUMBLINE_TEST_KAFKA", bootstrap),
+        ("PLUMBLINE_TEST_KAFKA_USER", user),
+        ("PLUMBLINE_TEST_KAFKA_PASSWORD", password),
+        ("PLUMBLINE_STACK_BINARIES", target.join("debug").display().to_string()),
+    ]
+}
+
+/// Waits for a command in our process group, which a terminal's Ctrl-C reaches by itself; SIGTERM is passed on.
+async fn wait(mut child: Child) -> anyhow::Result<ExitStatus> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for cargo")? {
+            return Ok(status);
+        }
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {
+                let pid = rustix::process::Pid::from_child(&child);
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+    }
+}
+
+fn names_packages(arguments: &[String]) -> bool {
+    packages(arguments).next().is_some()
+}
+
+/// The binaries are wanted by the tests of these packages, and by a run of all.
+fn needs_binaries(arguments: &[String]) -> bool {
+    !names_packages(arguments) || packages(arguments).any(|package| matches!(package, "lab" | "stack"))
+}
+
+/// The values of `-p` and `--package`, up to `--`.
+fn packages(arguments: &[String]) -> impl Iterator<Item = &str> {
+    let ours = || arguments.iter().map(String::as_str).take_while(|argument| *argument != "--");
+    let after = ours().zip(ours().skip(1)).filter(|(flag, _)| matches!(*flag, "-p" | "--package")).map(|(_, name)| name);
+    let joined = ours().filter_map(|argument| {
+        argument.strip_prefix("--package=").or_else(|| argument.strip_prefix("-p").filter(|name| !name.is_empty()))
+    });
+    after.chain(joined)
+}
+
+/// A folder for one run. It is locked while in use, so that the next run knows which ones were left behind.
+struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    fn make(parent: &Path) -> anyhow::Result<Folder> {
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        for left in std::fs::read_dir(parent)?.filter_map(Result::ok) {
+            let unused = File::open(left.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+            if unused {
+                let _ = std::fs::remove_dir_all(left.path());
+            }
+        }
+        let path = parent.join(std::process::id().to_string());
+        std::fs::create_dir_all(&path)?;
+        let lock = File::create(path.join("lock"))?;
+        lock.try_lock().with_context(|| format!("{} is in use", path.display()))?;
+        Ok(Folder { path, _lock: lock })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Logs of a failed run would be of use, but the data would pile up; `stack-test` keeps nothing.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_found_before_the_tests_own_arguments() {
+        let check = |line: &str, expected: &[&str]| {
+            let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(packages(&arguments).collect::<Vec<_>>(), expected, "{line}");
+        };
+        check("", &[]);
+        check("-p cache --test it", &["cache"]);
+        check("--package outbox -p=x -- -p not", &["outbox", "=x"]);
+        check("--package=lab -pstack", &["lab", "stack"]);
+    }
+}

@@ -1,0 +1,3 @@
+DROP TABLE audit_read;
+DROP TABLE audit_event;
+DROP FUNCTION refuse_change();

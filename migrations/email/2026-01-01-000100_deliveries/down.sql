@@ -1,0 +1,2 @@
+DROP TABLE email_delivery;
+DROP TABLE customer;
