@@ -6,10 +6,12 @@
 mod database;
 mod eventually;
 mod kafka;
+mod produce;
 
 pub use database::Database;
 pub use eventually::eventually;
-pub use kafka::{kafka_args, produce, produce_as, topic};
+pub use kafka::{kafka_args, topic};
+pub use produce::{produce, produce_as};
 
 fn address(name: &str) -> String {
     std::env::var(name)
