@@ -18,10 +18,7 @@ struct Api {
 }
 
 /// Adds the routes to a server.
-pub fn routes(
-    pool: Pool,
-    verifier: Verifier,
-) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+pub fn routes(pool: Pool, verifier: Verifier) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
     let api = Data::new(Api { pool, verifier });
     move |config| {
         config
@@ -33,7 +30,10 @@ pub fn routes(
 
 impl Api {
     async fn connection(&self) -> Result<Object<AsyncPgConnection>, Problem> {
-        self.pool.get().await.map_err(|error| unavailable(anyhow::Error::new(error)))
+        self.pool
+            .get()
+            .await
+            .map_err(|error| unavailable(anyhow::Error::new(error)))
     }
 }
 

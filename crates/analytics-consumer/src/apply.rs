@@ -36,10 +36,7 @@ impl Handler for Sales {
     }
 }
 
-async fn raise_versions_in_txn(
-    conn: &mut AsyncPgConnection,
-    batch: &[Record<Fact>],
-) -> QueryResult<()> {
+async fn raise_versions_in_txn(conn: &mut AsyncPgConnection, batch: &[Record<Fact>]) -> QueryResult<()> {
     // For `DO UPDATE … WHERE`; elsewhere its name collides with the one of queries.
     use diesel::query_dsl::methods::FilterDsl as _;
 
@@ -159,13 +156,19 @@ async fn add_to_buckets_in_txn(
     let mut units = Vec::new();
     for (cell, amount) in difference.cells() {
         match cell {
-            Cell::Revenue { bucket_start, currency } => revenue.push((
+            Cell::Revenue {
+                bucket_start,
+                currency,
+            } => revenue.push((
                 revenue_bucket::bucket_start.eq(bucket_start),
                 revenue_bucket::currency.eq(currency),
                 revenue_bucket::partition.eq(partition),
                 revenue_bucket::revenue_minor.eq(amount),
             )),
-            Cell::Units { bucket_start, product_id } => units.push((
+            Cell::Units {
+                bucket_start,
+                product_id,
+            } => units.push((
                 units_bucket::bucket_start.eq(bucket_start),
                 units_bucket::product_id.eq(product_id),
                 units_bucket::partition.eq(partition),

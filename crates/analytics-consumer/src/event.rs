@@ -19,12 +19,11 @@ impl Decode for Fact {
             .payload
             .as_deref()
             .ok_or_else(|| malformed("the record has no payload".to_owned()))?;
-        let event = events::decode(envelope.kind, envelope.schema_version, payload).map_err(
-            |error| match error {
+        let event =
+            events::decode(envelope.kind, envelope.schema_version, payload).map_err(|error| match error {
                 DecodeError::Newer { .. } => Undecodable::Newer(error.to_string()),
                 DecodeError::Malformed(_) => malformed(error.to_string()),
-            },
-        )?;
+            })?;
         Ok(Fact {
             aggregate_type: envelope.aggregate_type.to_owned(),
             aggregate_id: envelope.aggregate_id,

@@ -51,12 +51,7 @@ impl Contribution {
         Ok(contribution)
     }
 
-    fn add_order(
-        &mut self,
-        order: &Order,
-        bucket_start: OffsetDateTime,
-        sign: i64,
-    ) -> Result<(), Overflow> {
+    fn add_order(&mut self, order: &Order, bucket_start: OffsetDateTime, sign: i64) -> Result<(), Overflow> {
         let revenue = Cell::Revenue {
             bucket_start,
             currency: order.currency.clone(),
@@ -107,7 +102,7 @@ impl Contribution {
 fn bucket(at: OffsetDateTime) -> OffsetDateTime {
     let seconds = at.unix_timestamp();
     OffsetDateTime::from_unix_timestamp(seconds - seconds.rem_euclid(BUCKET_SECONDS))
-        .expect("at most a bucket before a valid time, and the years before the first are none")
+        .expect("the year is at least 0, as RFC 3339 has it, and time begins at -9999")
 }
 
 /// A contribution as `order_seen` stores it.
@@ -138,12 +133,18 @@ impl Serialize for Contribution {
         let mut stored = Stored::default();
         for (cell, amount) in self.0.clone() {
             match cell {
-                Cell::Revenue { bucket_start, currency } => stored.revenue.push(StoredRevenue {
+                Cell::Revenue {
+                    bucket_start,
+                    currency,
+                } => stored.revenue.push(StoredRevenue {
                     bucket_start,
                     currency,
                     minor: amount,
                 }),
-                Cell::Units { bucket_start, product_id } => stored.units.push(StoredUnits {
+                Cell::Units {
+                    bucket_start,
+                    product_id,
+                } => stored.units.push(StoredUnits {
                     bucket_start,
                     product_id,
                     units: amount,
@@ -158,12 +159,32 @@ impl<'de> Deserialize<'de> for Contribution {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Contribution, D::Error> {
         let stored = Stored::deserialize(deserializer)?;
         let revenue = stored.revenue.into_iter().map(|r| {
-            let StoredRevenue { bucket_start, currency, minor } = r;
-            (Cell::Revenue { bucket_start, currency }, minor)
+            let StoredRevenue {
+                bucket_start,
+                currency,
+                minor,
+            } = r;
+            (
+                Cell::Revenue {
+                    bucket_start,
+                    currency,
+                },
+                minor,
+            )
         });
         let units = stored.units.into_iter().map(|u| {
-            let StoredUnits { bucket_start, product_id, units } = u;
-            (Cell::Units { bucket_start, product_id }, units)
+            let StoredUnits {
+                bucket_start,
+                product_id,
+                units,
+            } = u;
+            (
+                Cell::Units {
+                    bucket_start,
+                    product_id,
+                },
+                units,
+            )
         });
         Ok(Contribution(revenue.chain(units).collect()))
     }

@@ -42,9 +42,9 @@ fn main() -> ExitCode {
         Ok(Cli::Migrate(args)) => chassis::once(service, async move || {
             database::migrate(&args, MIGRATIONS).await.map(drop)
         }),
-        Ok(Cli::Serve(args)) => {
-            chassis::serve(service, &args.process, async |process| serve(&args, process).await)
-        }
+        Ok(Cli::Serve(args)) => chassis::serve(service, &args.process, async |process| {
+            serve(&args, process).await
+        }),
     }
 }
 
@@ -60,7 +60,12 @@ async fn serve(args: &ServeArgs, process: Process) -> anyhow::Result<()> {
         .map_err(|error| Unavailable(error.to_string()))?;
     database_up.set(true);
 
-    let consumer = Consumer::new(&args.consumer, pool.clone(), &[CUSTOMERS, CATALOGUE, ORDERS], Sales);
+    let consumer = Consumer::new(
+        &args.consumer,
+        pool.clone(),
+        &[CUSTOMERS, CATALOGUE, ORDERS],
+        Sales,
+    );
     let shutdown = process.shutdown();
     // Nobody routes to a member of a group, so polling needs no lame duck; the API has its own.
     let consuming = consumer.run(

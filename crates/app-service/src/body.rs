@@ -1,6 +1,7 @@
 //! Request bodies: JSON in, and for everything that is wrong with it a JSON pointer.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Write as _};
+use std::marker::PhantomData;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
@@ -8,8 +9,9 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use chassis::Problem;
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_json::json;
 use serde_path_to_error::{Path, Segment};
@@ -59,7 +61,7 @@ impl Body {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer)
+    let parsed = serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer)
         .map_err(|error| {
             let pointer = pointer(error.path());
             (pointer, error.into_inner())
@@ -67,7 +69,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         .and_then(|parsed| {
             // Nothing may follow.
             deserializer.end().map_err(|error| (String::new(), error))?;
-            Ok(parsed)
+            Ok(parsed.0)
         });
     parsed.map_err(|(pointer, error)| match error.classify() {
         Category::Data => {
@@ -95,10 +97,34 @@ fn pointer(path: &Path) -> String {
     pointer
 }
 
+/// A struct that is read from a JSON object only. Derived code takes an array as well, and its elements as the fields in
+/// the order of their declaration.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, members: M) -> Result<Object<T>, M::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
 /// For optional fields: `null` is a value of the wrong type, not another way to leave the field out.
 pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
-    D: serde::Deserializer<'de>,
+    D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
     T::deserialize(deserializer).map(Some)

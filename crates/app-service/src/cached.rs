@@ -59,7 +59,8 @@ pub(crate) fn is_public(entry: &cache::Entry) -> bool {
 }
 
 /// Makes the cache forget what `facts` made old.
-pub(crate) async fn invalidate(products: &Namespace<Products>, facts: &[Fact]) {
+pub(crate) async fn invalidate(products: Namespace<Products>, facts: Vec<Fact>) {
+    let products = &products;
     let old = facts.iter().filter(|fact| fact.aggregate_type == "product");
     join_all(old.map(async |fact| {
         products

@@ -115,14 +115,19 @@ async fn finish(app: App, mut conn: Object<AsyncPgConnection>, facts: Vec<Fact>)
     }
     // Others may need it while this waits for Redis.
     drop(conn);
-    if timeout(INVALIDATION_LIMIT, cached::invalidate(&app.products, &facts))
+    if facts.is_empty() {
+        return Ok(());
+    }
+    app.wake.wake();
+    // A task of its own: only the waiting is bounded, the attempt goes on.
+    let invalidating = cached::invalidate(app.products, facts).in_current_span();
+    if timeout(INVALIDATION_LIMIT, tokio::spawn(invalidating))
         .await
         .is_err()
     {
-        tracing::warn!("the cache did not hear of a write in time; it may serve the version before for 30 s");
-    }
-    if !facts.is_empty() {
-        app.wake.wake();
+        tracing::warn!(
+            "the cache did not hear of a write in time; until it does, it serves the version before"
+        );
     }
     Ok(())
 }

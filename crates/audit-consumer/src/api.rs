@@ -15,10 +15,7 @@ struct Api {
 }
 
 /// Adds the routes to a server.
-pub fn routes(
-    pool: Pool,
-    verifier: Verifier,
-) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+pub fn routes(pool: Pool, verifier: Verifier) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
     let api = Data::new(Api { pool, verifier });
     move |config| {
         config.app_data(api.clone()).service(events::get);

@@ -74,9 +74,9 @@ impl<'a> Row<'a> {
             topic: &raw.topic,
             partition: raw.partition,
             offset: raw.offset,
-            produced_at: raw.timestamp_ms.and_then(|ms| {
-                OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()
-            }),
+            produced_at: raw
+                .timestamp_ms
+                .and_then(|ms| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()),
             key: raw.key.as_deref(),
             header_names,
             header_values,
@@ -120,7 +120,9 @@ impl<'a> Columns<'a> {
 /// The trace id of a W3C `traceparent`.
 fn trace_id(traceparent: &str) -> Option<&str> {
     let id = traceparent.split('-').nth(1)?;
-    let is_hex = id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_hex = id
+        .bytes()
+        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     (id.len() == 32 && is_hex && id.bytes().any(|b| b != b'0')).then_some(id)
 }
 
@@ -134,7 +136,10 @@ mod tests {
         for (traceparent, expected) in [
             (format!("00-{id}-b7ad6b7169203331-01"), Some(id)),
             (format!("00-{}-b7ad6b7169203331-01", id.to_uppercase()), None),
-            ("00-00000000000000000000000000000000-b7ad6b7169203331-01".to_owned(), None),
+            (
+                "00-00000000000000000000000000000000-b7ad6b7169203331-01".to_owned(),
+                None,
+            ),
             ("00-0af7-b7ad6b7169203331-01".to_owned(), None),
             ("nonsense".to_owned(), None),
         ] {

@@ -42,9 +42,9 @@ fn main() -> ExitCode {
         Ok(Cli::Migrate(args)) => chassis::once(service, async move || {
             database::migrate(&args, MIGRATIONS).await.map(drop)
         }),
-        Ok(Cli::Serve(args)) => {
-            chassis::serve(service, &args.process, async |process| serve(&args, process).await)
-        }
+        Ok(Cli::Serve(args)) => chassis::serve(service, &args.process, async |process| {
+            serve(&args, process).await
+        }),
     }
 }
 

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use deadpool_redis::redis::{Client, IntoConnectionInfo as _};
 
@@ -9,6 +10,16 @@ pub struct CacheArgs {
     /// Redis, as the process's own user: `redis://user:password@host:port`.
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true, value_parser = RedisUrlParser)]
     pub redis_url: RedisUrl,
+
+    /// How long one Redis command may take; after that a read goes to its source.
+    #[arg(
+        long,
+        env = "REDIS_COMMAND_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "25ms",
+        value_parser = humantime::parse_duration
+    )]
+    pub redis_command_timeout: Duration,
 }
 
 /// A URL that has been parsed; `Debug` never shows the password.

@@ -24,7 +24,7 @@ impl Cache {
     /// Starts to connect, and returns when the first attempt succeeded or failed: at most 250 ms. The task that
     /// keeps the connection up runs on the calling runtime, until the last clone and namespace are dropped.
     pub async fn start(args: &CacheArgs) -> Cache {
-        let link = Link::start(&args.redis_url).await;
+        let link = Link::start(args).await;
         Cache { link: Arc::new(link) }
     }
 

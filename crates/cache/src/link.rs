@@ -14,16 +14,14 @@ use deadpool_redis::redis::{
 use tokio::sync::{Notify, watch};
 use tracing::Instrument as _;
 
-use crate::args::RedisUrl;
+use crate::args::CacheArgs;
 
-/// For one command, from queueing it to its reply.
-const COMMAND_LIMIT: Duration = Duration::from_millis(25);
 /// To connect and authenticate.
 const CONNECT_LIMIT: Duration = Duration::from_millis(250);
 /// Commands that wait to be written; a caller beyond that waits within its own limit.
 const QUEUE: usize = 256;
 /// A connection on which this many commands in a row had no reply in time is given up: it may be dead without a
-/// packet, and each of its timeouts costs a reader 25 ms.
+/// packet, and each timeout is time that a reader waits for nothing.
 const TIMEOUTS_IN_A_ROW: u32 = 5;
 /// The pause between attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -59,15 +57,19 @@ struct Live {
 }
 
 impl Link {
-    pub(crate) async fn start(url: &RedisUrl) -> Link {
+    pub(crate) async fn start(args: &CacheArgs) -> Link {
         let (sender, mut state) = watch::channel(State::Starting);
-        tokio::spawn(keep_up(url.client(), sender));
+        let limits = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_LIMIT))
+            .set_response_timeout(Some(args.redis_command_timeout))
+            .set_pipeline_buffer_size(QUEUE);
+        tokio::spawn(keep_up(args.redis_url.client(), limits, sender));
         // The sender lives as long as a receiver does.
         let _ = state.wait_for(|state| !matches!(state, State::Starting)).await;
         Link { state }
     }
 
-    /// Sends one command; it has 25 ms.
+    /// Sends one command, and waits for its reply until the command timeout.
     pub(crate) async fn run<T: FromRedisValue>(
         &self,
         name: &'static str,
@@ -130,11 +132,11 @@ impl Live {
 }
 
 /// Connects, waits until the connection is broken, and starts again, until the last [`Link`] is dropped.
-async fn keep_up(client: Client, state: watch::Sender<State>) {
+async fn keep_up(client: Client, limits: AsyncConnectionConfig, state: watch::Sender<State>) {
     let mut pause = BACKOFF.0;
     let mut complained = false;
     loop {
-        match connect(&client).await {
+        match connect(&client, &limits).await {
             Ok(connection) => {
                 tracing::info!("connected to redis");
                 (pause, complained) = (BACKOFF.0, false);
@@ -166,13 +168,12 @@ async fn keep_up(client: Client, state: watch::Sender<State>) {
     }
 }
 
-async fn connect(client: &Client) -> Result<MultiplexedConnection, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_LIMIT))
-        .set_response_timeout(Some(COMMAND_LIMIT))
-        .set_pipeline_buffer_size(QUEUE);
+async fn connect(
+    client: &Client,
+    limits: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, RedisError> {
     let mut connection = client
-        .get_multiplexed_async_connection_with_config(&config)
+        .get_multiplexed_async_connection_with_config(limits)
         .await?;
     // The kernel accepts connections for a process that hangs; only an answer, even a refusal, shows that it lives.
     match cmd("PING").query_async::<String>(&mut connection).await {

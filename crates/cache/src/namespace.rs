@@ -7,7 +7,7 @@ use std::time::Duration;
 use deadpool_redis::redis::Cmd;
 
 use crate::entry::{self, CacheStatus, Entry, Loaded};
-use crate::link::{Link, Unreachable};
+use crate::link::Link;
 use crate::script::{INVALIDATE, POPULATE};
 
 /// How long a load may take.
@@ -166,9 +166,7 @@ impl<S: Source> Namespace<S> {
             Ok("floor") => ("floor", CacheStatus::Missed),
             Ok("older") => ("older", CacheStatus::Missed),
             Ok(_) => ("schema", CacheStatus::Missed),
-            Err(Unreachable::Down | Unreachable::NoScript | Unreachable::Failed(_)) => {
-                ("failed", CacheStatus::Missed)
-            }
+            Err(_) => ("failed", CacheStatus::Bypassed),
         };
         metrics::counter!("cache_populates_total", "namespace" => S::NAMESPACE, "result" => result)
             .increment(1);

@@ -130,8 +130,7 @@ async fn apply_in_txn<H: Handler>(
     }
 
     let events = &batch.events[batch.events.partition_point(|event| event.raw.offset < next)..];
-    let malformed =
-        &batch.malformed[batch.malformed.partition_point(|(raw, _)| raw.offset < next)..];
+    let malformed = &batch.malformed[batch.malformed.partition_point(|(raw, _)| raw.offset < next)..];
     let mut parked = Vec::new();
     for (raw, reason) in malformed {
         park_in_txn::<H>(conn, raw, reason, &mut parked).await?;

@@ -51,11 +51,7 @@ fn is_data_exception(message: &str) -> bool {
 }
 
 /// Keeps the record, whole, with the reason.
-pub(crate) async fn park_in_txn(
-    conn: &mut AsyncPgConnection,
-    raw: &Raw,
-    reason: &str,
-) -> QueryResult<()> {
+pub(crate) async fn park_in_txn(conn: &mut AsyncPgConnection, raw: &Raw, reason: &str) -> QueryResult<()> {
     // PostgreSQL's text can't hold NUL, and a reason can quote the record.
     let reason: String = reason
         .chars()
@@ -130,15 +126,55 @@ mod tests {
         use DatabaseErrorKind as Kind;
         for (kind, message, constraint, expected) in [
             (Kind::UniqueViolation, "duplicate key value", Some("t_pkey"), true),
-            (Kind::CheckViolation, "violates check constraint", Some("t_positive"), true),
-            (Kind::CheckViolation, "no partition of relation found for row", None, false),
-            (Kind::Unknown, "value too long for type character varying(3)", None, true),
+            (
+                Kind::CheckViolation,
+                "violates check constraint",
+                Some("t_positive"),
+                true,
+            ),
+            (
+                Kind::CheckViolation,
+                "no partition of relation found for row",
+                None,
+                false,
+            ),
+            (
+                Kind::Unknown,
+                "value too long for type character varying(3)",
+                None,
+                true,
+            ),
             (Kind::Unknown, "bigint out of range", None, true),
-            (Kind::Unknown, "permission denied for table order_seen", None, false),
-            (Kind::Unknown, "could not extend file: No space left on device", None, false),
-            (Kind::Unknown, "canceling statement due to lock timeout", None, false),
-            (Kind::SerializationFailure, "could not serialize access", None, false),
-            (Kind::ReadOnlyTransaction, "cannot execute INSERT in a read-only transaction", None, false),
+            (
+                Kind::Unknown,
+                "permission denied for table order_seen",
+                None,
+                false,
+            ),
+            (
+                Kind::Unknown,
+                "could not extend file: No space left on device",
+                None,
+                false,
+            ),
+            (
+                Kind::Unknown,
+                "canceling statement due to lock timeout",
+                None,
+                false,
+            ),
+            (
+                Kind::SerializationFailure,
+                "could not serialize access",
+                None,
+                false,
+            ),
+            (
+                Kind::ReadOnlyTransaction,
+                "cannot execute INSERT in a read-only transaction",
+                None,
+                false,
+            ),
             (Kind::UnableToSendCommand, "connection closed", None, false),
         ] {
             let error = Error::DatabaseError(kind, Box::new(Info { message, constraint }));

@@ -71,9 +71,10 @@ fn receive(
     message: &BorrowedMessage<'_>,
 ) -> anyhow::Result<()> {
     let mut assigned = group.assigned();
-    let Some(owner) = assigned.iter_mut().find(|a| {
-        a.partition.number == message.partition() && a.partition.topic == message.topic()
-    }) else {
+    let Some(owner) = assigned
+        .iter_mut()
+        .find(|a| a.partition.number == message.partition() && a.partition.topic == message.topic())
+    else {
         return Ok(());
     };
     if message.offset() < owner.fetch_next {
@@ -129,9 +130,7 @@ fn report(assigned: &Assigned) {
     let now_ms = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |now| now.as_millis() as i64);
-    let age_ms = partition
-        .oldest_ms()
-        .map_or(0, |oldest| (now_ms - oldest).max(0));
+    let age_ms = partition.oldest_ms().map_or(0, |oldest| (now_ms - oldest).max(0));
     group::age(partition).set(age_ms as f64 / 1000.0);
 }
 

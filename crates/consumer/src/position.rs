@@ -14,11 +14,7 @@ pub(crate) async fn read(
 ) -> QueryResult<HashMap<(String, i32), i64>> {
     let rows: Vec<(String, i32, i64)> = position::table
         .filter(position::topic.eq_any(topics))
-        .select((
-            position::topic,
-            position::partition,
-            position::next_offset,
-        ))
+        .select((position::topic, position::partition, position::next_offset))
         .load(conn)
         .await?;
     Ok(rows

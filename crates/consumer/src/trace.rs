@@ -54,3 +54,50 @@ impl Extractor for Traceparent<'_> {
         vec!["traceparent"]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{SpanId, TraceId, TracerProvider as _};
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    fn raw(traceparent: &str) -> Raw {
+        Raw {
+            topic: "t".to_owned(),
+            partition: 0,
+            offset: 0,
+            timestamp_ms: None,
+            key: None,
+            headers: vec![("traceparent".to_owned(), Some(traceparent.as_bytes().to_vec()))],
+            payload: None,
+        }
+    }
+
+    fn trace_of(span: &Span) -> (TraceId, SpanId) {
+        let context = span.context();
+        let context = context.span().span_context().clone();
+        (context.trace_id(), context.span_id())
+    }
+
+    #[test]
+    fn a_record_and_its_transaction_are_in_the_trace_of_the_record() {
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let id = "0af7651916cd43dd8448eb211c80319c";
+            let record = record_span(&raw(&format!("00-{id}-b7ad6b7169203331-01")), "group");
+            let transaction = record.in_scope(transaction_span);
+            let expected = TraceId::from_hex(id).unwrap();
+            assert_eq!(trace_of(&record).0, expected);
+            assert_eq!(trace_of(&transaction).0, expected);
+            assert_ne!(trace_of(&record).1, trace_of(&transaction).1);
+
+            for nonsense in ["", "hello", "00-0-0-00"] {
+                let (trace, _) = trace_of(&record_span(&raw(nonsense), "group"));
+                assert!(trace != TraceId::INVALID && trace != expected, "{nonsense}");
+            }
+        });
+    }
+}

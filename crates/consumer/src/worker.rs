@@ -83,11 +83,7 @@ impl<H: Handler> Workers<H> {
     }
 
     /// `None` when the partition was closed while it had to wait.
-    async fn until_committed(
-        &self,
-        partition: &Partition,
-        batch: &Batch<H::Event>,
-    ) -> Option<Outcome> {
+    async fn until_committed(&self, partition: &Partition, batch: &Batch<H::Event>) -> Option<Outcome> {
         let mut trouble: Option<String> = None;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -116,11 +112,7 @@ impl<H: Handler> Workers<H> {
         }
     }
 
-    async fn attempt(
-        &self,
-        partition: &Partition,
-        batch: &Batch<H::Event>,
-    ) -> Result<Outcome, Stuck> {
+    async fn attempt(&self, partition: &Partition, batch: &Batch<H::Event>) -> Result<Outcome, Stuck> {
         let _permit = self
             .permits
             .acquire()

@@ -88,10 +88,7 @@ async fn keep_in_txn(conn: &mut AsyncPgConnection, known: &Customer) -> QueryRes
 
 /// Address and name, if the customer's event has been here. If not, the mail waits: customers and orders are different topics, so
 /// an order can arrive first.
-async fn known_in_txn(
-    conn: &mut AsyncPgConnection,
-    id: Uuid,
-) -> QueryResult<Option<(String, String)>> {
+async fn known_in_txn(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Option<(String, String)>> {
     customer::table
         .find(id)
         .select((customer::email, customer::name))

@@ -68,10 +68,7 @@ impl Final {
 }
 
 /// Nothing happens when the event's mail is there already.
-pub(crate) async fn insert_in_txn(
-    conn: &mut AsyncPgConnection,
-    delivery: &NewDelivery,
-) -> QueryResult<()> {
+pub(crate) async fn insert_in_txn(conn: &mut AsyncPgConnection, delivery: &NewDelivery) -> QueryResult<()> {
     diesel::insert_into(email_delivery::table)
         .values(delivery)
         .on_conflict((email_delivery::event_id, email_delivery::template))

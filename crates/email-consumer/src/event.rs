@@ -18,12 +18,11 @@ impl Decode for Fact {
             .payload
             .as_deref()
             .ok_or_else(|| malformed("the record has no payload".to_owned()))?;
-        let event = events::decode(envelope.kind, envelope.schema_version, payload).map_err(
-            |error| match error {
+        let event =
+            events::decode(envelope.kind, envelope.schema_version, payload).map_err(|error| match error {
                 DecodeError::Newer { .. } => Undecodable::Newer(error.to_string()),
                 DecodeError::Malformed(_) => malformed(error.to_string()),
-            },
-        )?;
+            })?;
         Ok(Fact {
             id: envelope.id,
             traceparent: envelope.traceparent.map(str::to_owned),

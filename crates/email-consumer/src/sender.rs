@@ -111,7 +111,10 @@ impl Sender {
         delivery::address_waiting(&mut conn).await?;
         for id in delivery::fail_waiting(&mut conn, MAX_WAIT_SECONDS).await? {
             count_final("unknown", Final::Failed);
-            tracing::warn!(delivery_id = id, "a mail was given up: its customer never became known");
+            tracing::warn!(
+                delivery_id = id,
+                "a mail was given up: its customer never became known"
+            );
         }
         let waiting = delivery::count_waiting(&mut conn).await?;
         gauge!("email_waiting_for_customer").set(waiting as f64);
@@ -196,7 +199,10 @@ impl Sender {
         };
         match renewal.await {
             Ok(true) => {}
-            Ok(false) => tracing::warn!(delivery_id = claim.id, "the lease ended while the mail was transmitted"),
+            Ok(false) => tracing::warn!(
+                delivery_id = claim.id,
+                "the lease ended while the mail was transmitted"
+            ),
             Err(error) => tracing::warn!(
                 delivery_id = claim.id,
                 error = format!("{error:#}"),
@@ -223,24 +229,38 @@ impl Sender {
             Attempt::Lost => return Ok(()),
             Attempt::Retry(reason) if claim.attempts < MAX_ATTEMPTS => {
                 let pause = pause_seconds(claim.attempts);
-                tracing::info!(delivery_id = claim.id, attempts = claim.attempts, reason, pause_seconds = pause, "not accepted; will be tried again");
+                tracing::info!(
+                    delivery_id = claim.id,
+                    attempts = claim.attempts,
+                    reason,
+                    pause_seconds = pause,
+                    "not accepted; will be tried again"
+                );
                 let held = delivery::retry(&mut conn, claim, pause, reason).await?;
                 warn_unless(held, claim);
                 return Ok(());
             }
             Attempt::Retry(reason) => {
                 let error = Some(reason.as_str());
-                (Final::Failed, delivery::finish(&mut conn, claim, Final::Failed, error).await?)
+                (
+                    Final::Failed,
+                    delivery::finish(&mut conn, claim, Final::Failed, error).await?,
+                )
             }
-            Attempt::Finished(state, error) => {
-                (*state, delivery::finish(&mut conn, claim, *state, error.as_deref()).await?)
-            }
+            Attempt::Finished(state, error) => (
+                *state,
+                delivery::finish(&mut conn, claim, *state, error.as_deref()).await?,
+            ),
         };
         warn_unless(held, claim);
         if held {
             count_final(&claim.template, state);
             if state != Final::Sent {
-                tracing::warn!(delivery_id = claim.id, state = state.as_str(), "a mail was not delivered for certain");
+                tracing::warn!(
+                    delivery_id = claim.id,
+                    state = state.as_str(),
+                    "a mail was not delivered for certain"
+                );
             }
         }
         Ok(())
@@ -287,7 +307,10 @@ fn note(trouble: &mut Option<String>, outcome: anyhow::Result<()>) {
         Err(error) => {
             let text = format!("{error:#}");
             if trouble.as_ref() != Some(&text) {
-                tracing::error!(error = text, "the sender cannot work on its table and keeps trying");
+                tracing::error!(
+                    error = text,
+                    "the sender cannot work on its table and keeps trying"
+                );
                 *trouble = Some(text);
             }
         }

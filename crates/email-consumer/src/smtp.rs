@@ -21,7 +21,12 @@ pub struct MailArgs {
     pub smtp_url: SmtpUrl,
 
     /// Sender of every mail.
-    #[arg(long, env = "MAIL_FROM", value_name = "MAILBOX", default_value = "Plumbline <no-reply@plumbline.localhost>")]
+    #[arg(
+        long,
+        env = "MAIL_FROM",
+        value_name = "MAILBOX",
+        default_value = "Plumbline <no-reply@plumbline.localhost>"
+    )]
     pub mail_from: Mailbox,
 }
 
@@ -188,7 +193,10 @@ mod tests {
     fn a_server_is_a_host_and_a_port() {
         let check = |url: &str, expected: Option<(&str, u16)>| {
             let parsed = url.parse::<SmtpUrl>().ok();
-            let expected = expected.map(|(host, port)| SmtpUrl { host: host.into(), port });
+            let expected = expected.map(|(host, port)| SmtpUrl {
+                host: host.into(),
+                port,
+            });
             assert_eq!(parsed, expected, "{url}");
         };
         check("smtp://127.0.0.1:1025", Some(("127.0.0.1", 1025)));

@@ -72,10 +72,13 @@ impl Template {
 
 /// The message of a claimed delivery.
 pub(crate) fn compose(claim: &Claim, from: &Mailbox) -> anyhow::Result<Message> {
-    let words = Template::stored(&claim.template, &claim.params)?.words(&claim.recipient_name);
-    let address: Address = claim.recipient.parse().context("the recipient's address is not valid")?;
-    // A name is what the customer typed; a line break in it would be refused by some servers.
+    // A name is what the customer typed; a line break in it belongs neither in a header nor in a greeting.
     let name: String = claim.recipient_name.chars().filter(|c| !c.is_control()).collect();
+    let words = Template::stored(&claim.template, &claim.params)?.words(&name);
+    let address: Address = claim
+        .recipient
+        .parse()
+        .context("the recipient's address is not valid")?;
     Message::builder()
         .from(from.clone())
         .to(Mailbox::new(Some(name), address))
@@ -152,7 +155,11 @@ mod tests {
     #[test]
     fn a_name_is_neither_markup_nor_a_header() {
         let words = Template::Welcome.words("<script>\"&'");
-        assert!(words.html.contains("&lt;script&gt;&quot;&amp;&#39;"), "{}", words.html);
+        assert!(
+            words.html.contains("&lt;script&gt;&quot;&amp;&#39;"),
+            "{}",
+            words.html
+        );
         assert!(words.text.contains("<script>\"&'"));
         let text = message(&Template::Welcome, "Ada\r\nBcc: eve@example.com");
         assert!(!text.contains("\r\nBcc:"), "{text}");

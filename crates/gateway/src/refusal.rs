@@ -54,7 +54,7 @@ pub(crate) enum Refusal {
     Internal(String),
 }
 
-/// What a client sees of a refusal.
+/// What a client sees of a refusal. Where app-service has a problem of the same kind, type and title are the same.
 pub(crate) struct Shape {
     pub(crate) status: StatusCode,
     /// The problem's type, without `urn:plumbline:problem:`.
@@ -80,59 +80,63 @@ impl Refusal {
         use StatusCode as S;
         match self {
             Refusal::Malformed(_) | Refusal::BodyBroken => {
-                (S::BAD_REQUEST, "malformed-request", "The request is malformed")
+                (S::BAD_REQUEST, "malformed-request", "the request is malformed")
             }
             Refusal::Version => (
                 S::HTTP_VERSION_NOT_SUPPORTED,
                 "http-version-not-supported",
-                "The HTTP version is not supported",
+                "the HTTP version is not supported",
             ),
             Refusal::MethodUnknown => (
                 S::NOT_IMPLEMENTED,
                 "method-not-implemented",
-                "The method is not implemented",
+                "the method is not implemented",
             ),
             Refusal::TransferCoding => (
                 S::NOT_IMPLEMENTED,
                 "transfer-coding-not-implemented",
-                "The transfer coding is not implemented",
+                "the transfer coding is not implemented",
             ),
             Refusal::ContentCoding => (
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "content-coding-unsupported",
-                "The content coding is not supported",
+                "the content coding is not supported",
             ),
             Refusal::Expectation => (
                 S::EXPECTATION_FAILED,
                 "expectation-failed",
-                "The expectation cannot be met",
+                "the expectation cannot be met",
             ),
-            Refusal::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
+            Refusal::NotFound => (S::NOT_FOUND, "not-found", "there is no such thing"),
             Refusal::MethodNotAllowed(_) => {
-                (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
+                (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method Not Allowed")
             }
             Refusal::TokenMissing | Refusal::TokenRejected(_) => {
-                (S::UNAUTHORIZED, "unauthenticated", "Authentication is required")
+                (S::UNAUTHORIZED, "unauthenticated", "not authenticated")
             }
-            Refusal::ScopeMissing(_) => (S::FORBIDDEN, "forbidden", "Not allowed"),
+            Refusal::ScopeMissing(_) => (
+                S::FORBIDDEN,
+                "insufficient-scope",
+                "the token does not allow this",
+            ),
             Refusal::AddressLimit(_) | Refusal::PrincipalLimit(_) => {
-                (S::TOO_MANY_REQUESTS, "rate-limited", "Too many requests")
+                (S::TOO_MANY_REQUESTS, "rate-limited", "too many requests")
             }
-            Refusal::BodyTooLong(_) => (S::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
+            Refusal::BodyTooLong(_) => (S::PAYLOAD_TOO_LARGE, "body-too-large", "the body is too large"),
             Refusal::BodyTooSlow => (
                 S::REQUEST_TIMEOUT,
                 "body-timeout",
-                "The body did not arrive in time",
+                "the body did not arrive in time",
             ),
-            Refusal::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too busy"),
-            Refusal::NotSent(_) => (S::BAD_GATEWAY, "not-sent", "The request was not processed"),
-            Refusal::OutcomeUnknown(_) => (
-                S::BAD_GATEWAY,
-                "outcome-unknown",
-                "Whether the request was processed is unknown",
+            Refusal::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "too busy"),
+            Refusal::NotSent(_) => (S::BAD_GATEWAY, "not-sent", "the request was not processed"),
+            Refusal::OutcomeUnknown(_) => (S::BAD_GATEWAY, "outcome-unknown", "the outcome is unknown"),
+            Refusal::Deadline => (
+                S::GATEWAY_TIMEOUT,
+                "deadline-exceeded",
+                "the request took too long",
             ),
-            Refusal::Deadline => (S::GATEWAY_TIMEOUT, "deadline-exceeded", "No answer in time"),
-            Refusal::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+            Refusal::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal", "internal error"),
         }
     }
 

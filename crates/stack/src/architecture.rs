@@ -81,7 +81,8 @@ impl Architecture {
     /// Reads `architecture.toml` in the workspace's root.
     pub fn read(root: &Path) -> anyhow::Result<Architecture> {
         let path = root.join("architecture.toml");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         Architecture::parse(&text).with_context(|| format!("{} is not valid", path.display()))
     }
 
@@ -93,13 +94,22 @@ impl Architecture {
             // Names become SQL identifiers, users of the broker and file names.
             let names = std::iter::once(name).chain(&process.database);
             for name in names.chain(&process.produces).chain(&process.consumes) {
-                ensure!(is_plain(name), "{name:?} is not a plain name (letters, digits, '.', '-', '_')");
+                ensure!(
+                    is_plain(name),
+                    "{name:?} is not a plain name (letters, digits, '.', '-', '_')"
+                );
             }
             if let Some(database) = &process.database {
-                ensure!(databases.insert(database), "database {database:?} has two processes");
+                ensure!(
+                    databases.insert(database),
+                    "database {database:?} has two processes"
+                );
             }
             for called in &process.calls {
-                ensure!(architecture.processes.contains_key(called), "{name} calls {called:?}, which is not a process");
+                ensure!(
+                    architecture.processes.contains_key(called),
+                    "{name} calls {called:?}, which is not a process"
+                );
             }
         }
         Ok(architecture)
@@ -107,30 +117,64 @@ impl Architecture {
 
     /// Databases, each with the process that owns it.
     pub fn databases(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.processes.iter().filter_map(|(name, process)| Some((process.database.as_deref()?, name.as_str())))
+        self.processes
+            .iter()
+            .filter_map(|(name, process)| Some((process.database.as_deref()?, name.as_str())))
     }
 
     /// Redis users, each with the pattern of its keys.
     pub fn redis_users(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.processes.iter().filter_map(|(name, process)| Some((name.as_str(), process.redis.as_deref()?)))
+        self.processes
+            .iter()
+            .filter_map(|(name, process)| Some((name.as_str(), process.redis.as_deref()?)))
     }
 
     /// Kafka users: the processes with an arrow to Kafka.
     pub fn kafka_users(&self) -> impl Iterator<Item = &str> {
-        self.processes.iter().filter(|(_, process)| process.uses_kafka()).map(|(name, _)| name.as_str())
+        self.processes
+            .iter()
+            .filter(|(_, process)| process.uses_kafka())
+            .map(|(name, _)| name.as_str())
     }
 
     /// The Kafka users with a consumer group, and the topics of each.
     pub fn groups(&self) -> impl Iterator<Item = (&str, &[String])> {
-        let consumers = self.processes.iter().filter(|(_, process)| !process.consumes.is_empty());
+        let consumers = self
+            .processes
+            .iter()
+            .filter(|(_, process)| !process.consumes.is_empty());
         consumers.map(|(name, process)| (name.as_str(), process.consumes.as_slice()))
+    }
+
+    /// Whom an access token is for: the gateway (`plumbline`), and each process whose pages an operator reads.
+    pub fn audiences(&self) -> Vec<&str> {
+        let pages = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.serves.as_deref() == Some("operator"));
+        std::iter::once("plumbline")
+            .chain(pages.map(|(name, _)| name.as_str()))
+            .collect()
+    }
+
+    /// The process that the public calls.
+    pub fn public(&self) -> anyhow::Result<&str> {
+        let mut processes = self.processes.iter();
+        let public = processes.find(|(_, process)| process.serves.as_deref() == Some("public"));
+        Ok(public.context("no process serves the public")?.0)
     }
 
     /// Every permission that the broker has to grant, and no other.
     pub fn acls(&self) -> Vec<Acl> {
         let mut acls = Vec::new();
         for (name, process) in &self.processes {
-            let mut allow = |resource: Resource, operation| acls.push(Acl { user: name.clone(), resource, operation });
+            let mut allow = |resource: Resource, operation| {
+                acls.push(Acl {
+                    user: name.clone(),
+                    resource,
+                    operation,
+                })
+            };
             for topic in &process.produces {
                 allow(Resource::Topic(topic.clone()), Operation::Write);
                 allow(Resource::Topic(topic.clone()), Operation::Describe);
@@ -150,12 +194,12 @@ impl Architecture {
 }
 
 /// The role that owns a database's tables and runs its migrations.
-pub fn owner_role(database: &str) -> String {
+pub(crate) fn owner_role(database: &str) -> String {
     format!("{database}_owner")
 }
 
 /// The role that a process runs with.
-pub fn runtime_role(database: &str) -> String {
+pub(crate) fn runtime_role(database: &str) -> String {
     format!("{database}_runtime")
 }
 
@@ -190,7 +234,11 @@ mod tests {
 
     #[test]
     fn a_producer_may_write_and_a_consumer_may_read_and_nobody_may_do_more() {
-        let acl = |user: &str, resource, operation| Acl { user: user.into(), resource, operation };
+        let acl = |user: &str, resource, operation| Acl {
+            user: user.into(),
+            resource,
+            operation,
+        };
         let topic = || Resource::Topic("orders".into());
         assert_eq!(
             shop().acls(),
@@ -209,16 +257,25 @@ mod tests {
         let shop = shop();
         assert_eq!(shop.kafka_users().collect::<Vec<_>>(), ["app", "mailer"]);
         assert_eq!(shop.redis_users().collect::<Vec<_>>(), [("app", "c1:*")]);
-        assert_eq!(shop.databases().collect::<Vec<_>>(), [("app", "app"), ("mail", "mailer")]);
+        assert_eq!(
+            shop.databases().collect::<Vec<_>>(),
+            [("app", "app"), ("mail", "mailer")]
+        );
     }
 
     #[test]
     fn a_file_that_means_something_else_is_refused() {
         let check = |text: &str, complaint: &str| {
             let error = format!("{:#}", Architecture::parse(text).unwrap_err());
-            assert!(error.contains(complaint), "{error:?} does not mention {complaint:?}");
+            assert!(
+                error.contains(complaint),
+                "{error:?} does not mention {complaint:?}"
+            );
         };
-        check("[process.a]\ndatabase = 'x'\n[process.b]\ndatabase = 'x'", "has two processes");
+        check(
+            "[process.a]\ndatabase = 'x'\n[process.b]\ndatabase = 'x'",
+            "has two processes",
+        );
         check("[process.a]\ncalls = ['b']", "which is not a process");
         check("[process.a]\ndatabase = 'x; drop'", "is not a plain name");
         check("[process.a]\nproduce = ['x']", "unknown field");

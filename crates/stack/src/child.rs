@@ -30,7 +30,11 @@ impl Spawner {
     pub(crate) fn new() -> Spawner {
         let (requests, inbox) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
-            for Request { mut command, answer } in inbox {
+            for Request {
+                mut command,
+                answer,
+            } in inbox
+            {
                 // Nobody waiting for the answer means that the child is not wanted either, and dropping it would leave it running.
                 if let Err(mpsc::SendError(Ok(mut unwanted))) = answer.send(command.spawn()) {
                     let _ = unwanted.kill();
@@ -42,7 +46,12 @@ impl Spawner {
     }
 
     /// Starts `command` with its output appended to `log`. `what` names it in messages.
-    pub(crate) fn spawn(&self, what: &str, mut command: Command, log: &Path) -> anyhow::Result<Child> {
+    pub(crate) fn spawn(
+        &self,
+        what: &str,
+        mut command: Command,
+        log: &Path,
+    ) -> anyhow::Result<Child> {
         let output = open_log(log)?;
         let errors = output.try_clone()?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
@@ -52,14 +61,26 @@ impl Spawner {
         let program = command.get_program().to_string_lossy().into_owned();
         let (answer, answered) = mpsc::channel();
         let gone = || anyhow!("the thread that starts processes is gone");
-        self.requests.send(Request { command, answer }).map_err(|_| gone())?;
+        self.requests
+            .send(Request { command, answer })
+            .map_err(|_| gone())?;
         let process = answered.recv().map_err(|_| gone())?;
         let process = process.with_context(|| format!("cannot start {what} ({program})"))?;
-        Ok(Child { what: what.to_owned(), process, log: log.to_owned() })
+        Ok(Child {
+            what: what.to_owned(),
+            process,
+            log: log.to_owned(),
+        })
     }
 
     /// Runs `command` to its end. An exit code other than 0 is an error that ends with the last line of its output.
-    pub(crate) async fn run(&self, what: &str, command: Command, log: &Path, limit: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn run(
+        &self,
+        what: &str,
+        command: Command,
+        log: &Path,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
         let mut child = self.spawn(what, command, log)?;
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
@@ -69,7 +90,11 @@ impl Spawner {
                 None => tokio::time::sleep(POLL).await,
             }
         }
-        bail!("{what} did not end within {} s; its log is {}", limit.as_secs(), log.display())
+        bail!(
+            "{what} did not end within {} s; its log is {}",
+            limit.as_secs(),
+            log.display()
+        )
     }
 }
 
@@ -88,13 +113,19 @@ impl Child {
 
     /// The exit status, when it has ended.
     pub(crate) fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        self.process.try_wait().with_context(|| format!("cannot wait for {}", self.what))
+        self.process
+            .try_wait()
+            .with_context(|| format!("cannot wait for {}", self.what))
     }
 
     /// Says in one line that and how it ended, with the last thing that it wrote.
     pub(crate) fn obituary(&self, status: ExitStatus) -> anyhow::Error {
         let last = last_line(&self.log);
-        anyhow!("{} ended ({status}): {last}; its log is {}", self.what, self.log.display())
+        anyhow!(
+            "{} ended ({status}): {last}; its log is {}",
+            self.what,
+            self.log.display()
+        )
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
@@ -141,7 +172,10 @@ pub enum Ended {
 }
 
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "the death signal can be asked for only by the child, between fork and exec")]
+#[expect(
+    unsafe_code,
+    reason = "the death signal can be asked for only by the child, between fork and exec"
+)]
 fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
     // SAFETY: the closure runs in the forked child and makes two system calls; it neither allocates nor takes a lock.
@@ -149,7 +183,11 @@ fn die_with_parent(command: &mut Command) {
         command.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have ended before the line above.
-            if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+            if rustix::process::getppid() == Some(parent) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
         });
     }
 }
@@ -169,9 +207,21 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
 /// The last line of a log that says something: the last one with "ERROR" or "FATAL" among the last few, otherwise the last one.
 fn last_line(path: &Path) -> String {
     let text = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text.lines().rev().map(str::trim).filter(|line| !line.is_empty()).take(30).collect();
-    let telling = lines.iter().find(|line| ["ERROR", "FATAL", "PANIC", "rror:"].iter().any(|word| line.contains(word)));
-    telling.or(lines.first()).map_or_else(|| "it wrote nothing".to_owned(), |line| (*line).to_owned())
+    let lines: Vec<&str> = text
+        .lines()
+        .rev()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .take(30)
+        .collect();
+    let telling = lines.iter().find(|line| {
+        ["ERROR", "FATAL", "PANIC", "rror:"]
+            .iter()
+            .any(|word| line.contains(word))
+    });
+    telling
+        .or(lines.first())
+        .map_or_else(|| "it wrote nothing".to_owned(), |line| (*line).to_owned())
 }
 
 #[cfg(test)]
@@ -188,20 +238,35 @@ mod tests {
     async fn a_failed_command_is_reported_with_its_telling_line() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("x.log");
-        let command = shell("echo starting; echo 'FATAL: no space left on device'; echo bye; exit 3");
-        let error = Spawner::new().run("kafka", command, &log, Duration::from_secs(10)).await.unwrap_err().to_string();
-        assert!(error.contains("kafka ended (exit status: 3): FATAL: no space left on device"), "{error}");
+        let command =
+            shell("echo starting; echo 'FATAL: no space left on device'; echo bye; exit 3");
+        let error = Spawner::new()
+            .run("kafka", command, &log, Duration::from_secs(10))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("kafka ended (exit status: 3): FATAL: no space left on device"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn a_child_that_ignores_the_signal_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("x.log");
-        let child = Spawner::new().spawn("deaf", shell("trap '' TERM; echo ready; while :; do sleep 1; done"), &log).unwrap();
+        let deaf = shell("trap '' TERM; echo ready; while :; do sleep 1; done");
+        let spawner = Spawner::new();
+        let child = spawner.spawn("deaf", deaf, &log).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !std::fs::read_to_string(&log).unwrap().contains("ready") {
+            assert!(Instant::now() < deadline, "the child says nothing");
             tokio::time::sleep(POLL).await;
         }
-        assert_eq!(child.stop(Signal::TERM, Duration::from_millis(100)).await, Ended::Killed);
+        assert_eq!(
+            child.stop(Signal::TERM, Duration::from_millis(100)).await,
+            Ended::Killed
+        );
     }
 
     #[cfg(target_os = "linux")]
@@ -209,7 +274,13 @@ mod tests {
     fn children_end_when_the_spawner_does() {
         let dir = tempfile::tempdir().unwrap();
         let spawner = Spawner::new();
-        let mut child = spawner.spawn("sleeper", shell("exec sleep 600"), &dir.path().join("x.log")).unwrap();
+        let mut child = spawner
+            .spawn(
+                "sleeper",
+                shell("exec sleep 600"),
+                &dir.path().join("x.log"),
+            )
+            .unwrap();
         drop(spawner);
         let deadline = Instant::now() + Duration::from_secs(30);
         while child.exited().unwrap().is_none() {

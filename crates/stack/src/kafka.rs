@@ -29,7 +29,7 @@ pub(crate) struct Kafka {
 }
 
 /// A SASL/PLAIN user.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) password: String,
@@ -46,19 +46,40 @@ pub(crate) struct Native {
 
 impl Kafka {
     /// A server of our own.
-    pub(crate) fn native(jars: &Path, dir: &Path, port: u16, controller_port: u16, secrets: &Secrets) -> Kafka {
+    pub(crate) fn native(
+        jars: &Path,
+        dir: &Path,
+        port: u16,
+        controller_port: u16,
+        secrets: &Secrets,
+    ) -> Kafka {
         let password = secrets.password(Account::Kafka(ADMIN)).to_owned();
         Kafka {
             bootstrap: format!("127.0.0.1:{port}"),
-            admin: Some(Login { user: ADMIN.to_owned(), password }),
-            native: Some(Native { jars: jars.to_owned(), home: dir.join("kafka"), port, controller_port }),
+            admin: Some(Login {
+                user: ADMIN.to_owned(),
+                password,
+            }),
+            native: Some(Native {
+                jars: jars.to_owned(),
+                home: dir.join("kafka"),
+                port,
+                controller_port,
+            }),
         }
     }
 
     /// A server that is there already. Its users are its owner's business, so every process uses the one given.
     pub(crate) fn external(bootstrap: &str, login: Option<Login>) -> anyhow::Result<Kafka> {
-        ensure!(bootstrap.contains(':'), "the Kafka address is not of the form host:port");
-        Ok(Kafka { bootstrap: bootstrap.to_owned(), admin: login, native: None })
+        ensure!(
+            bootstrap.contains(':'),
+            "the Kafka address is not of the form host:port"
+        );
+        Ok(Kafka {
+            bootstrap: bootstrap.to_owned(),
+            admin: login,
+            native: None,
+        })
     }
 
     /// What a process logs in with.
@@ -91,14 +112,25 @@ impl Native {
         }
         let cluster = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
         let mut format = self.java();
-        format.args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", &cluster, "--config"]);
+        format.args([
+            "kafka.tools.StorageTool",
+            "format",
+            "--ignore-formatted",
+            "--cluster-id",
+            &cluster,
+            "--config",
+        ]);
         format.arg(self.home.join("server.properties"));
-        spawner.run("kafka's storage tool", format, log, Duration::from_secs(60)).await
+        spawner
+            .run("kafka's storage tool", format, log, Duration::from_secs(60))
+            .await
     }
 
     pub(crate) fn server(&self) -> Command {
         let mut server = self.java();
-        server.arg("kafka.Kafka").arg(self.home.join("server.properties"));
+        server
+            .arg("kafka.Kafka")
+            .arg(self.home.join("server.properties"));
         server
     }
 
@@ -109,9 +141,19 @@ impl Native {
     fn java(&self) -> Command {
         let mut java = Command::new("java");
         // A small heap, a collector without threads of its own and no optimising compiler: it shares two cores with everything else.
-        java.args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"]);
-        java.arg(format!("-Dlog4j2.configurationFile=file:{}", self.home.join("log4j2.properties").display()));
-        java.arg("-cp").arg(self.jars.join("*")).current_dir(&self.home);
+        java.args([
+            "-Xmx384m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Djava.awt.headless=true",
+        ]);
+        java.arg(format!(
+            "-Dlog4j2.configurationFile=file:{}",
+            self.home.join("log4j2.properties").display()
+        ));
+        java.arg("-cp")
+            .arg(self.jars.join("*"))
+            .current_dir(&self.home);
         for variable in ["_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "CLASSPATH"] {
             java.env_remove(variable);
         }
@@ -119,7 +161,11 @@ impl Native {
     }
 
     fn properties(&self, architecture: &Architecture, secrets: &Secrets) -> String {
-        let Native { port, controller_port, .. } = self;
+        let Native {
+            port,
+            controller_port,
+            ..
+        } = self;
         let data = self.data();
         let admin = secrets.password(Account::Kafka(ADMIN));
         let login = format!(
@@ -128,7 +174,11 @@ impl Native {
         );
         let mut users = String::new();
         for user in architecture.kafka_users() {
-            let _ = write!(users, " user_{user}=\"{}\"", secrets.password(Account::Kafka(user)));
+            let _ = write!(
+                users,
+                " user_{user}=\"{}\"",
+                secrets.password(Account::Kafka(user))
+            );
         }
         format!(
             "process.roles=broker,controller\n\
@@ -184,13 +234,16 @@ mod tests {
 
     #[test]
     fn only_processes_with_an_arrow_to_kafka_are_its_users() {
-        let architecture = Architecture::parse("[process.edge]\n[process.mailer]\nconsumes = ['orders']").unwrap();
+        let architecture =
+            Architecture::parse("[process.edge]\n[process.mailer]\nconsumes = ['orders']").unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let accounts = [Account::Kafka(ADMIN), Account::Kafka("mailer")];
-        let secrets = Secrets::open(dir.path(), Passwords::Names, accounts).unwrap();
+        let secrets = Secrets::open(dir.path(), Passwords::Names, &architecture).unwrap();
         let kafka = Kafka::native(Path::new("/jars"), dir.path(), 9092, 9093, &secrets);
         let text = kafka.native.unwrap().properties(&architecture, &secrets);
-        assert!(text.contains("user_admin=\"admin\" user_mailer=\"mailer\";"), "{text}");
+        assert!(
+            text.contains("user_admin=\"admin\" user_mailer=\"mailer\";"),
+            "{text}"
+        );
         assert!(!text.contains("user_edge"));
         assert!(text.contains("allow.everyone.if.no.acl.found=false"));
     }

@@ -12,12 +12,15 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::{
-    ApiKey, BrokerId, CreateAclsRequest, CreateAclsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteAclsRequest,
-    DeleteAclsResponse, GroupId, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest,
-    OffsetFetchResponse, RequestHeader, ResponseHeader, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
-    SaslHandshakeResponse, TopicName,
+    ApiKey, BrokerId, CreateAclsRequest, CreateAclsResponse, CreateTopicsRequest,
+    CreateTopicsResponse, DeleteAclsRequest, DeleteAclsResponse, GroupId, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest,
+    OffsetFetchResponse, RequestHeader, ResponseHeader, SaslAuthenticateRequest,
+    SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -42,16 +45,26 @@ pub(crate) struct KafkaAdmin {
 impl KafkaAdmin {
     pub(crate) async fn connect(kafka: &Kafka) -> anyhow::Result<KafkaAdmin> {
         let address = kafka.bootstrap.split(',').next().unwrap_or_default();
-        let stream = timeout(LIMIT, TcpStream::connect(address)).await.context("connecting took too long")??;
+        let stream = timeout(LIMIT, TcpStream::connect(address))
+            .await
+            .context("connecting took too long")??;
         stream.set_nodelay(true)?;
-        let mut admin = KafkaAdmin { stream, correlation: 0 };
+        let mut admin = KafkaAdmin {
+            stream,
+            correlation: 0,
+        };
         if let Some(login) = &kafka.admin {
-            let handshake = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
-            let answer: SaslHandshakeResponse = admin.call(ApiKey::SaslHandshake, 1, &handshake).await?;
+            let handshake =
+                SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
+            let answer: SaslHandshakeResponse =
+                admin.call(ApiKey::SaslHandshake, 1, &handshake).await?;
             check(answer.error_code)?;
             let token = format!("\0{}\0{}", login.user, login.password);
-            let authenticate = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(token.into_bytes()));
-            let answer: SaslAuthenticateResponse = admin.call(ApiKey::SaslAuthenticate, 2, &authenticate).await?;
+            let authenticate =
+                SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(token.into_bytes()));
+            let answer: SaslAuthenticateResponse = admin
+                .call(ApiKey::SaslAuthenticate, 2, &authenticate)
+                .await?;
             check(answer.error_code)?;
         }
         Ok(admin)
@@ -69,7 +82,9 @@ impl KafkaAdmin {
         let topics = topics.iter().map(|topic| {
             let settings = topic.settings.iter().map(|(name, value)| {
                 let value = StrBytes::from_static_str(value);
-                CreatableTopicConfig::default().with_name(StrBytes::from_static_str(name)).with_value(Some(value))
+                CreatableTopicConfig::default()
+                    .with_name(StrBytes::from_static_str(name))
+                    .with_value(Some(value))
             });
             CreatableTopic::default()
                 .with_name(topic_name(topic.name))
@@ -77,7 +92,9 @@ impl KafkaAdmin {
                 .with_replication_factor(1)
                 .with_configs(settings.collect())
         });
-        let request = CreateTopicsRequest::default().with_topics(topics.collect()).with_timeout_ms(10_000);
+        let request = CreateTopicsRequest::default()
+            .with_topics(topics.collect())
+            .with_timeout_ms(10_000);
         let made: CreateTopicsResponse = self.call(ApiKey::CreateTopics, 7, &request).await?;
         for topic in made.topics {
             match ResponseError::try_from_code(topic.error_code) {
@@ -105,7 +122,8 @@ impl KafkaAdmin {
                 None => {}
             }
         }
-        let request = CreateAclsRequest::default().with_creations(acls.iter().map(creation).collect());
+        let request =
+            CreateAclsRequest::default().with_creations(acls.iter().map(creation).collect());
         let created: CreateAclsResponse = self.call(ApiKey::CreateAcls, 3, &request).await?;
         for result in created.results {
             check(result.error_code).context("cannot make an ACL")?;
@@ -114,16 +132,35 @@ impl KafkaAdmin {
     }
 
     /// The topics that exist, with the end offset of each partition.
-    pub(crate) async fn ends(&mut self, topics: &[&str]) -> anyhow::Result<BTreeMap<String, BTreeMap<i32, i64>>> {
-        let wanted = topics.iter().map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name))));
+    pub(crate) async fn ends(
+        &mut self,
+        topics: &[&str],
+    ) -> anyhow::Result<BTreeMap<String, BTreeMap<i32, i64>>> {
+        let wanted = topics
+            .iter()
+            .map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name))));
         let request = MetadataRequest::default().with_topics(Some(wanted.collect()));
         let described: MetadataResponse = self.call(ApiKey::Metadata, 12, &request).await?;
-        let existing = described.topics.into_iter().filter(|topic| topic.error_code == 0).map(|topic| {
-            // -1 asks for the end of the log.
-            let partition = |index| ListOffsetsPartition::default().with_partition_index(index).with_timestamp(-1);
-            let partitions = topic.partitions.iter().map(|each| partition(each.partition_index)).collect();
-            ListOffsetsTopic::default().with_name(topic.name.unwrap_or_default()).with_partitions(partitions)
-        });
+        let existing = described
+            .topics
+            .into_iter()
+            .filter(|topic| topic.error_code == 0)
+            .map(|topic| {
+                // -1 asks for the end of the log.
+                let partition = |index| {
+                    ListOffsetsPartition::default()
+                        .with_partition_index(index)
+                        .with_timestamp(-1)
+                };
+                let partitions = topic
+                    .partitions
+                    .iter()
+                    .map(|each| partition(each.partition_index))
+                    .collect();
+                ListOffsetsTopic::default()
+                    .with_name(topic.name.unwrap_or_default())
+                    .with_partitions(partitions)
+            });
         let request = ListOffsetsRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_topics(existing.collect())
@@ -131,7 +168,8 @@ impl KafkaAdmin {
         let listed: ListOffsetsResponse = self.call(ApiKey::ListOffsets, 7, &request).await?;
         let mut ends = BTreeMap::new();
         for topic in listed.topics {
-            let partitions: &mut BTreeMap<i32, i64> = ends.entry(topic.name.0.to_string()).or_default();
+            let partitions: &mut BTreeMap<i32, i64> =
+                ends.entry(topic.name.0.to_string()).or_default();
             for partition in topic.partitions {
                 check(partition.error_code).context("cannot read the end of a partition")?;
                 partitions.insert(partition.partition_index, partition.offset);
@@ -160,7 +198,9 @@ impl KafkaAdmin {
         for group in fetched.groups {
             check(group.error_code).context("cannot read a group's offsets")?;
             for topic in group.topics {
-                let ends = ends.get(&*topic.name.0).context("Kafka answered for another topic")?;
+                let ends = ends
+                    .get(&*topic.name.0)
+                    .context("Kafka answered for another topic")?;
                 let behind = topic.partitions.iter().map(|partition| {
                     let end = ends.get(&partition.partition_index).copied().unwrap_or(0);
                     end - partition.committed_offset.max(0)
@@ -190,9 +230,14 @@ impl KafkaAdmin {
         let length = i32::try_from(frame.len() - 4).context("the request is too long")?;
         frame[..4].copy_from_slice(&length.to_be_bytes());
         let answer = timeout(LIMIT, exchange(&mut self.stream, &frame)).await;
-        let mut answer = answer.context("Kafka did not answer in 10 s")?.context("the connection to Kafka broke")?;
+        let mut answer = answer
+            .context("Kafka did not answer in 10 s")?
+            .context("the connection to Kafka broke")?;
         let header = ResponseHeader::decode(&mut answer, A::header_version(version))?;
-        ensure!(header.correlation_id == self.correlation, "Kafka answered another request");
+        ensure!(
+            header.correlation_id == self.correlation,
+            "Kafka answered another request"
+        );
         A::decode(&mut answer, version)
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo stack`: the local system with one command.
+//! `cargo stack`: the whole system on this machine, with one command.
 
 mod cli;
 

@@ -46,11 +46,13 @@ pub struct External {
     pub kafka_bootstrap: Option<String>,
     /// A SASL/PLAIN user and password for everyone.
     pub kafka_login: Option<(String, String)>,
+    /// `smtp://host:port`, instead of the mail sink.
+    pub smtp_url: Option<String>,
 }
 
 impl External {
-    /// From `PLUMBLINE_POSTGRES_URL`, `PLUMBLINE_REDIS_URL`, `PLUMBLINE_KAFKA_BOOTSTRAP`, `PLUMBLINE_KAFKA_USER` and
-    /// `PLUMBLINE_KAFKA_PASSWORD`.
+    /// From `PLUMBLINE_POSTGRES_URL`, `PLUMBLINE_REDIS_URL`, `PLUMBLINE_KAFKA_BOOTSTRAP`, `PLUMBLINE_KAFKA_USER`,
+    /// `PLUMBLINE_KAFKA_PASSWORD` and `PLUMBLINE_SMTP_URL`.
     pub fn from_environment() -> External {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         External {
@@ -58,11 +60,12 @@ impl External {
             redis_url: variable("PLUMBLINE_REDIS_URL"),
             kafka_bootstrap: variable("PLUMBLINE_KAFKA_BOOTSTRAP"),
             kafka_login: variable("PLUMBLINE_KAFKA_USER").zip(variable("PLUMBLINE_KAFKA_PASSWORD")),
+            smtp_url: variable("PLUMBLINE_SMTP_URL"),
         }
     }
 
     /// Whether the stack has to run at least one of PostgreSQL, Redis and Kafka.
-    pub fn is_partial(&self) -> bool {
+    pub fn is_incomplete(&self) -> bool {
         self.postgres_url.is_none() || self.redis_url.is_none() || self.kafka_bootstrap.is_none()
     }
 }
@@ -92,6 +95,10 @@ impl Options {
         self.replicas.get(process).copied().unwrap_or(1)
     }
 
+    pub(crate) fn runs_mail_sink(&self) -> bool {
+        self.mail_sink && self.external.smtp_url.is_none()
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.dir.join("logs")
     }
@@ -105,8 +112,12 @@ impl Options {
 /// The workspace's root: the folder at or above the current one that holds `architecture.toml`.
 pub fn find_root() -> anyhow::Result<PathBuf> {
     let current = std::env::current_dir().context("there is no current folder")?;
-    let root = current.ancestors().find(|dir| dir.join("architecture.toml").exists());
-    Ok(root.context("no architecture.toml here or above: run this inside the project")?.to_owned())
+    let root = current
+        .ancestors()
+        .find(|dir| dir.join("architecture.toml").exists());
+    Ok(root
+        .context("no architecture.toml here or above: run this inside the project")?
+        .to_owned())
 }
 
 /// Cargo's target folder.

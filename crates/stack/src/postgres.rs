@@ -49,18 +49,36 @@ struct RunAs {
 
 impl Postgres {
     /// A server of our own in `dir`, from the unpacked `installation`.
-    pub(crate) fn native(installation: &Path, dir: &Path, port: u16, secrets: &Secrets, fsync: bool) -> anyhow::Result<Postgres> {
-        let run_as = if rustix::process::geteuid().is_root() { Some(nobody()?) } else { None };
+    pub(crate) fn native(
+        installation: &Path,
+        dir: &Path,
+        port: u16,
+        secrets: &Secrets,
+        fsync: bool,
+    ) -> anyhow::Result<Postgres> {
+        let run_as = if rustix::process::geteuid().is_root() {
+            Some(nobody()?)
+        } else {
+            None
+        };
         let (installation, home) = match run_as {
             None => (installation.to_owned(), dir.join("postgres")),
-            Some(_) => (reachable_copy(installation)?, reachable(&dir.join("postgres"))),
+            Some(_) => (
+                reachable_copy(installation)?,
+                reachable(&dir.join("postgres")),
+            ),
         };
         Ok(Postgres {
             host: "127.0.0.1".to_owned(),
             port,
             superuser: SUPERUSER.to_owned(),
             password: secrets.password(Account::Postgres(SUPERUSER)).to_owned(),
-            native: Some(Native { installation, home, fsync, run_as }),
+            native: Some(Native {
+                installation,
+                home,
+                fsync,
+                run_as,
+            }),
         })
     }
 
@@ -73,8 +91,12 @@ impl Postgres {
         Ok(Postgres {
             host: host.clone(),
             port: config.get_ports().first().copied().unwrap_or(5432),
-            superuser: config.get_user().context("the PostgreSQL URL has no user")?.to_owned(),
-            password: String::from_utf8_lossy(config.get_password().unwrap_or_default()).into_owned(),
+            superuser: config
+                .get_user()
+                .context("the PostgreSQL URL has no user")?
+                .to_owned(),
+            password: String::from_utf8_lossy(config.get_password().unwrap_or_default())
+                .into_owned(),
             native: None,
         })
     }
@@ -84,37 +106,61 @@ impl Postgres {
     }
 
     pub(crate) fn url(&self, role: &str, password: &str, database: &str) -> String {
-        format!("postgres://{role}:{password}@{}:{}/{database}", self.host, self.port)
+        format!(
+            "postgres://{role}:{password}@{}:{}/{database}",
+            self.host, self.port
+        )
     }
 
     /// Waits until it answers. Recovery after a crash may take a while.
     pub(crate) async fn connect(&self, database: &str) -> anyhow::Result<Client> {
         let mut config = Config::from_str(&self.superuser_url(database))?;
-        config.connect_timeout(Duration::from_secs(5)).application_name("stack");
+        config
+            .connect_timeout(Duration::from_secs(5))
+            .application_name("stack");
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
     }
 
     /// Makes roles and databases, or brings them to what the architecture says.
-    pub(crate) async fn provision(&self, architecture: &Architecture, secrets: &Secrets) -> anyhow::Result<()> {
+    pub(crate) async fn provision(
+        &self,
+        architecture: &Architecture,
+        secrets: &Secrets,
+    ) -> anyhow::Result<()> {
         let work = async {
             let server = self.connect("postgres").await?;
             // Without this, every role may connect to every database.
-            server.batch_execute("REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC").await?;
+            server
+                .batch_execute(
+                    "REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC",
+                )
+                .await?;
             for (database, _) in architecture.databases() {
                 self.provision_database(&server, database, secrets).await?;
             }
             anyhow::Ok(())
         };
         let limit = Duration::from_secs(30);
-        timeout(limit, work).await.context("PostgreSQL did not answer in 30 s")?.context("cannot make roles and databases")
+        timeout(limit, work)
+            .await
+            .context("PostgreSQL did not answer in 30 s")?
+            .context("cannot make roles and databases")
     }
 
-    async fn provision_database(&self, server: &Client, database: &str, secrets: &Secrets) -> anyhow::Result<()> {
+    async fn provision_database(
+        &self,
+        server: &Client,
+        database: &str,
+        secrets: &Secrets,
+    ) -> anyhow::Result<()> {
         let (owner, runtime) = (owner_role(database), runtime_role(database));
         for role in [&owner, &runtime] {
-            let exists = !server.query("SELECT 1 FROM pg_roles WHERE rolname = $1", &[role]).await?.is_empty();
+            let exists = !server
+                .query("SELECT 1 FROM pg_roles WHERE rolname = $1", &[role])
+                .await?
+                .is_empty();
             let verb = if exists { "ALTER" } else { "CREATE" };
             let password = secrets.password(Account::Postgres(role));
             let sql = format!(
@@ -123,8 +169,14 @@ impl Postgres {
             );
             server.batch_execute(&sql).await?;
         }
-        if server.query("SELECT 1 FROM pg_database WHERE datname = $1", &[&database]).await?.is_empty() {
-            server.batch_execute(&format!(r#"CREATE DATABASE "{database}" OWNER "{owner}""#)).await?;
+        if server
+            .query("SELECT 1 FROM pg_database WHERE datname = $1", &[&database])
+            .await?
+            .is_empty()
+        {
+            server
+                .batch_execute(&format!(r#"CREATE DATABASE "{database}" OWNER "{owner}""#))
+                .await?;
         }
         let grants = format!(
             r#"REVOKE ALL ON DATABASE "{database}" FROM PUBLIC;
@@ -132,7 +184,9 @@ impl Postgres {
         );
         server.batch_execute(&grants).await?;
         let inside = self.connect(database).await?;
-        let schema = format!(r#"REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO "{runtime}";"#);
+        let schema = format!(
+            r#"REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO "{runtime}";"#
+        );
         inside.batch_execute(&schema).await?;
         Ok(())
     }
@@ -140,7 +194,12 @@ impl Postgres {
 
 impl Native {
     /// Makes the data folder, the first time. A folder that an interrupted `initdb` left is made again.
-    pub(crate) async fn prepare(&self, spawner: &Spawner, password: &str, log: &Path) -> anyhow::Result<()> {
+    pub(crate) async fn prepare(
+        &self,
+        spawner: &Spawner,
+        password: &str,
+        log: &Path,
+    ) -> anyhow::Result<()> {
         let data = self.data();
         if data.join("PG_VERSION").exists() {
             return Ok(());
@@ -148,20 +207,44 @@ impl Native {
         crate::files::make_dir(&self.home)?;
         let fresh = self.home.join("fresh");
         if fresh.exists() {
-            std::fs::remove_dir_all(&fresh).context("cannot remove an unfinished PostgreSQL data folder")?;
+            std::fs::remove_dir_all(&fresh)
+                .context("cannot remove an unfinished PostgreSQL data folder")?;
         }
         let password_file = self.home.join("password");
         crate::files::write_private(&password_file, password.as_bytes())?;
         if let Some(RunAs { uid, gid }) = self.run_as {
             for path in [&self.home, &password_file] {
-                std::os::unix::fs::chown(path, Some(uid), Some(gid)).context("cannot give PostgreSQL's folder to nobody")?;
+                std::os::unix::fs::chown(path, Some(uid), Some(gid))
+                    .context("cannot give PostgreSQL's folder to nobody")?;
             }
         }
         let mut initdb = self.command("initdb");
-        initdb.arg("--pgdata").arg(&fresh).arg("--pwfile").arg(&password_file);
-        initdb.args(["--username", SUPERUSER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync", "--no-instructions"]);
-        initdb.args(["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"]);
-        spawner.run("initdb", initdb, log, Duration::from_secs(60)).await?;
+        initdb
+            .arg("--pgdata")
+            .arg(&fresh)
+            .arg("--pwfile")
+            .arg(&password_file);
+        initdb.args([
+            "--username",
+            SUPERUSER,
+            "--auth",
+            "scram-sha-256",
+            "--encoding",
+            "UTF8",
+            "--no-sync",
+            "--no-instructions",
+        ]);
+        initdb.args([
+            "--locale-provider",
+            "builtin",
+            "--builtin-locale",
+            "C.UTF-8",
+            "--locale",
+            "C",
+        ]);
+        spawner
+            .run("initdb", initdb, log, Duration::from_secs(60))
+            .await?;
         std::fs::remove_file(&password_file).context("cannot remove initdb's password file")?;
         std::fs::rename(&fresh, &data).context("cannot move PostgreSQL's data folder to its place")
     }
@@ -192,15 +275,14 @@ impl Native {
         self.home.join("data")
     }
 
-    /// Where the data is; outside the state folder when `nobody` could not reach that.
-    pub(crate) fn home(&self) -> &Path {
-        &self.home
-    }
-
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.installation.join("bin").join(program));
         // `initdb` refuses to run where it may not read the current folder.
-        command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin").current_dir("/");
+        command
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir("/");
         if let Some(RunAs { uid, gid }) = self.run_as {
             command.uid(uid).gid(gid);
         }
@@ -212,20 +294,46 @@ impl Native {
 fn nobody() -> anyhow::Result<RunAs> {
     let users = std::fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
     let line = users.lines().find(|line| line.starts_with("nobody:"));
-    let mut fields = line.context("PostgreSQL cannot run as root, and this system has no user nobody")?.split(':').skip(2);
+    let mut fields = line
+        .context("PostgreSQL cannot run as root, and this system has no user nobody")?
+        .split(':')
+        .skip(2);
     // Some systems write the user's number as -2.
     let mut number = || -> Option<u32> { Some(fields.next()?.parse::<i64>().ok()? as u32) };
     let account = number().zip(number()).map(|(uid, gid)| RunAs { uid, gid });
     account.context("/etc/passwd has no numbers for nobody")
 }
 
+/// Deletes a stack's folder with its data, wherever PostgreSQL's part of it had to be.
+pub fn delete(dir: &Path) -> anyhow::Result<()> {
+    let elsewhere = rustix::process::geteuid()
+        .is_root()
+        .then(|| reachable(&dir.join("postgres")));
+    for path in std::iter::once(dir.to_owned()).chain(elsewhere) {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot delete {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The path itself when every folder above it lets everyone pass, otherwise one in `/var/tmp` that is made from its name.
 fn reachable(path: &Path) -> PathBuf {
-    let passable = |dir: &Path| !dir.exists() || dir.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0);
+    let passable = |dir: &Path| {
+        !dir.exists()
+            || dir
+                .metadata()
+                .is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
+    };
     if path.ancestors().skip(1).all(passable) {
         return path.to_owned();
     }
-    let name = path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "-");
+    let name = path
+        .to_string_lossy()
+        .replace(std::path::MAIN_SEPARATOR, "-");
     Path::new("/var/tmp").join(format!("plumbline{name}"))
 }
 
@@ -244,14 +352,23 @@ fn reachable_copy(installation: &Path) -> anyhow::Result<PathBuf> {
         }
     }
     // Everyone may write to /var/tmp, so the copy has to be ours.
-    let owner = copy.symlink_metadata().with_context(|| format!("cannot look at {}", copy.display()))?.uid();
-    ensure!(owner == rustix::process::geteuid().as_raw(), "{} belongs to somebody else", copy.display());
+    let owner = copy
+        .symlink_metadata()
+        .with_context(|| format!("cannot look at {}", copy.display()))?
+        .uid();
+    ensure!(
+        owner == rustix::process::geteuid().as_raw(),
+        "{} belongs to somebody else",
+        copy.display()
+    );
     Ok(copy)
 }
 
 fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
     crate::files::make_dir(to)?;
-    for entry in std::fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))? {
+    for entry in
+        std::fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))?
+    {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let kind = entry.file_type()?;
@@ -260,7 +377,8 @@ fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(std::fs::read_link(&source)?, &target)?;
         } else {
-            std::fs::copy(&source, &target).with_context(|| format!("cannot copy {}", source.display()))?;
+            std::fs::copy(&source, &target)
+                .with_context(|| format!("cannot copy {}", source.display()))?;
         }
     }
     Ok(())
@@ -282,8 +400,12 @@ mod tests {
 
     #[test]
     fn an_external_server_is_taken_from_its_url() {
-        let postgres = Postgres::external("postgres://root:secret@db.internal:6432/postgres").unwrap();
-        assert_eq!(postgres.superuser_url("app"), "postgres://root:secret@db.internal:6432/app");
+        let postgres =
+            Postgres::external("postgres://root:secret@db.internal:6432/postgres").unwrap();
+        assert_eq!(
+            postgres.superuser_url("app"),
+            "postgres://root:secret@db.internal:6432/app"
+        );
         assert!(Postgres::external("postgres://db.internal").is_err());
     }
 }

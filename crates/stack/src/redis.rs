@@ -18,7 +18,8 @@ pub(crate) const ADMIN: &str = "admin";
 
 /// What a process may do with its keys. FLUSHALL, KEYS, CONFIG, DEBUG and their like are `@dangerous`; INFO is as well, but the cache needs
 /// it to see that the server was replaced by another. The categories exist since Redis 6.
-const RIGHTS: &str = "+@read +@write +@connection +@scripting +@transaction -@dangerous -@admin +info";
+const RIGHTS: &str =
+    "+@read +@write +@connection +@scripting +@transaction -@dangerous -@admin +info";
 
 /// Where Redis is.
 #[derive(Clone, Debug)]
@@ -43,28 +44,50 @@ impl Redis {
     pub(crate) fn native(bundled: &Path, dir: &Path, port: u16) -> Redis {
         let ours = version(bundled).unwrap_or_default();
         let system = ["valkey-server", "redis-server"].map(PathBuf::from);
-        let newer = system.into_iter().find(|program| version(program).is_some_and(|theirs| theirs > ours));
+        let newer = system
+            .into_iter()
+            .find(|program| version(program).is_some_and(|theirs| theirs > ours));
         let program = newer.unwrap_or_else(|| bundled.to_owned());
-        let native = Some(Native { program, home: dir.join("redis") });
-        Redis { host: "127.0.0.1".to_owned(), port, external: None, native }
+        let native = Some(Native {
+            program,
+            home: dir.join("redis"),
+        });
+        Redis {
+            host: "127.0.0.1".to_owned(),
+            port,
+            external: None,
+            native,
+        }
     }
 
     /// A server that is there already. Its users are its owner's business, so everyone uses this URL.
     pub(crate) fn external(url: &str) -> anyhow::Result<Redis> {
-        let authority = url.strip_prefix("redis://").context("the Redis URL does not start with redis://")?;
+        let authority = url
+            .strip_prefix("redis://")
+            .context("the Redis URL does not start with redis://")?;
         let authority = authority.split('/').next().unwrap_or_default();
         let address = authority.rsplit('@').next().unwrap_or_default();
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "6379"));
         ensure!(!host.is_empty(), "the Redis URL has no host");
         let port = port.parse().context("the Redis URL has no valid port")?;
-        Ok(Redis { host: host.to_owned(), port, external: Some(url.to_owned()), native: None })
+        Ok(Redis {
+            host: host.to_owned(),
+            port,
+            external: Some(url.to_owned()),
+            native: None,
+        })
     }
 
     /// The URL of one user.
     pub(crate) fn url(&self, user: &str, secrets: &Secrets) -> String {
         match &self.external {
             Some(url) => url.clone(),
-            None => format!("redis://{user}:{}@{}:{}", secrets.password(Account::Redis(user)), self.host, self.port),
+            None => format!(
+                "redis://{user}:{}@{}:{}",
+                secrets.password(Account::Redis(user)),
+                self.host,
+                self.port
+            ),
         }
     }
 
@@ -77,16 +100,26 @@ impl Redis {
             let length = stream.read(&mut answer).await?;
             let answer = String::from_utf8_lossy(&answer[..length]).trim().to_owned();
             // Without a password it answers so too, and that is an answer.
-            ensure!(answer == "+PONG" || answer.starts_with("-NOAUTH"), "Redis answered {answer:?}");
+            ensure!(
+                answer == "+PONG" || answer.starts_with("-NOAUTH"),
+                "Redis answered {answer:?}"
+            );
             anyhow::Ok(())
         };
-        timeout(Duration::from_secs(2), exchange).await.context("Redis did not answer in 2 s")?
+        timeout(Duration::from_secs(2), exchange)
+            .await
+            .context("Redis did not answer in 2 s")?
     }
 }
 
 impl Native {
     /// Writes the configuration, which holds passwords.
-    pub(crate) fn prepare(&self, port: u16, architecture: &Architecture, secrets: &Secrets) -> anyhow::Result<()> {
+    pub(crate) fn prepare(
+        &self,
+        port: u16,
+        architecture: &Architecture,
+        secrets: &Secrets,
+    ) -> anyhow::Result<()> {
         crate::files::make_dir(&self.home)?;
         let text = configuration(port, architecture, secrets);
         crate::files::write_private(&self.configuration(), text.as_bytes())
@@ -94,7 +127,10 @@ impl Native {
 
     pub(crate) fn server(&self) -> Command {
         let mut server = Command::new(&self.program);
-        server.arg(self.configuration()).env_clear().current_dir(&self.home);
+        server
+            .arg(self.configuration())
+            .env_clear()
+            .current_dir(&self.home);
         server
     }
 
@@ -115,7 +151,10 @@ fn configuration(port: u16, architecture: &Architecture, secrets: &Secrets) -> S
     let _ = writeln!(text, "user {ADMIN} on >{admin} ~* &* +@all");
     for (user, keys) in architecture.redis_users() {
         let password = secrets.password(Account::Redis(user));
-        let _ = writeln!(text, "user {user} on >{password} ~{keys} resetchannels {RIGHTS}");
+        let _ = writeln!(
+            text,
+            "user {user} on >{password} ~{keys} resetchannels {RIGHTS}"
+        );
     }
     text
 }
@@ -127,8 +166,13 @@ fn version(program: &Path) -> Option<Vec<u32>> {
 }
 
 fn parse_version(text: &str) -> Option<Vec<u32>> {
-    let version = text.split_whitespace().find_map(|word| word.strip_prefix("v="))?;
-    version.split('.').map(|number| number.parse().ok()).collect()
+    let version = text
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("v="))?;
+    version
+        .split('.')
+        .map(|number| number.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -137,7 +181,9 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        let bundled = parse_version("Redis server v=6.2.11 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64").unwrap();
+        let bundled =
+            parse_version("Redis server v=6.2.11 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64")
+                .unwrap();
         assert!(parse_version("Redis server v=7.0.15 sha=0").unwrap() > bundled);
         assert!(parse_version("Valkey server v=8.1.3 sha=0").unwrap() > bundled);
         assert!(parse_version("Redis server v=6.0.16 sha=0").unwrap() < bundled);

@@ -1,11 +1,14 @@
 //! Passwords of the local servers' users: made once per state folder, readable by nobody else.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::architecture::{Architecture, owner_role, runtime_role};
+use crate::{kafka, postgres, redis};
 
 /// How passwords are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,35 +50,51 @@ impl Account<'_> {
 }
 
 impl Secrets {
-    /// Reads the kept passwords and makes the missing ones of `accounts`.
-    pub(crate) fn open<'a>(
+    /// Reads the kept passwords and makes the missing ones of the architecture's users and of each server's administrator.
+    pub(crate) fn open(
         dir: &Path,
         passwords: Passwords,
-        accounts: impl IntoIterator<Item = Account<'a>>,
+        architecture: &Architecture,
     ) -> anyhow::Result<Secrets> {
-        let path: PathBuf = dir.join("secrets.json");
-        let mut secrets = Secrets { passwords: BTreeMap::new() };
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                secrets.passwords =
-                    serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
+        let path = dir.join("secrets.json");
+        let kept: BTreeMap<String, String> = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is damaged", path.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
-        for account in accounts {
-            secrets.passwords.entry(account.key()).or_insert_with(|| match passwords {
+        };
+        let mut all = kept.clone();
+        let mut need = |account: Account<'_>| {
+            all.entry(account.key()).or_insert_with(|| match passwords {
                 Passwords::Random => random(),
                 Passwords::Names => account.user().to_owned(),
             });
+        };
+        need(Account::Postgres(postgres::SUPERUSER));
+        need(Account::Redis(redis::ADMIN));
+        need(Account::Kafka(kafka::ADMIN));
+        for (database, _) in architecture.databases() {
+            need(Account::Postgres(&owner_role(database)));
+            need(Account::Postgres(&runtime_role(database)));
         }
-        crate::files::write_private(&path, &serde_json::to_vec_pretty(&secrets.passwords)?)?;
-        Ok(secrets)
+        architecture
+            .redis_users()
+            .for_each(|(user, _)| need(Account::Redis(user)));
+        architecture
+            .kafka_users()
+            .for_each(|user| need(Account::Kafka(user)));
+        if all != kept {
+            crate::files::write_private(&path, &serde_json::to_vec_pretty(&all)?)?;
+        }
+        Ok(Secrets { passwords: all })
     }
 
-    /// The password of an account that `open` was asked for.
+    /// The password of an administrator or of a user of the architecture.
     pub(crate) fn password(&self, account: Account<'_>) -> &str {
-        self.passwords.get(&account.key()).expect("every account of the architecture is made when the secrets are opened")
+        let known = self.passwords.get(&account.key());
+        known.expect("every user of the architecture gets a password when the secrets are opened")
     }
 }
 
@@ -92,10 +111,15 @@ mod tests {
     fn passwords_are_kept_and_private() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
-        let open = || Secrets::open(dir.path(), Passwords::Random, [Account::Kafka("app")]).unwrap();
+        let architecture = Architecture::parse("[process.app]\nproduces = ['orders']").unwrap();
+        let open = || Secrets::open(dir.path(), Passwords::Random, &architecture).unwrap();
         let first = open().password(Account::Kafka("app")).to_owned();
         assert_eq!(first, open().password(Account::Kafka("app")));
-        let mode = std::fs::metadata(dir.path().join("secrets.json")).unwrap().permissions().mode();
+        assert_ne!(first, open().password(Account::Kafka("admin")));
+        let mode = std::fs::metadata(dir.path().join("secrets.json"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

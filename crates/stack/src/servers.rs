@@ -79,7 +79,7 @@ impl Servers {
         options: &Options,
         architecture: &Architecture,
         secrets: Secrets,
-        ports: &mut PortBook,
+        ports: &PortBook,
         spawner: Spawner,
         artifacts: Option<&Artifacts>,
     ) -> anyhow::Result<Servers> {
@@ -99,15 +99,24 @@ impl Servers {
         let kafka = match &options.external.kafka_bootstrap {
             Some(bootstrap) => {
                 let login = options.external.kafka_login.clone();
-                Kafka::external(bootstrap, login.map(|(user, password)| Login { user, password }))?
+                Kafka::external(
+                    bootstrap,
+                    login.map(|(user, password)| Login { user, password }),
+                )?
             }
             None => {
-                let (port, controller) = (ports.port(&Listener::Kafka)?, ports.port(&Listener::KafkaController)?);
+                let (port, controller) = (
+                    ports.port(&Listener::Kafka)?,
+                    ports.port(&Listener::KafkaController)?,
+                );
                 Kafka::native(&artifacts()?.jars, dir, port, controller, &secrets)
             }
         };
-        let sink = if options.mail_sink {
-            let (smtp, http) = (ports.port(&Listener::Smtp)?, ports.port(&Listener::SmtpHttp)?);
+        let sink = if options.runs_mail_sink() {
+            let (smtp, http) = (
+                ports.port(&Listener::Smtp)?,
+                ports.port(&Listener::SmtpHttp)?,
+            );
             Some(Sink::new(options.stack_binary(), dir, smtp, http))
         } else {
             None
@@ -131,13 +140,17 @@ impl Servers {
         let (postgres, redis, kafka, smtp) = tokio::try_join!(
             async {
                 let child = this.launch(Server::Postgres).await?;
-                this.postgres.provision(&this.architecture, &this.secrets).await?;
+                this.postgres
+                    .provision(&this.architecture, &this.secrets)
+                    .await?;
                 anyhow::Ok(child)
             },
             this.launch(Server::Redis),
             async {
                 let child = this.launch(Server::Kafka).await?;
-                this.provision_kafka().await.context("cannot make topics and ACLs")?;
+                this.provision_kafka()
+                    .await
+                    .context("cannot make topics and ACLs")?;
                 anyhow::Ok(child)
             },
             this.launch(Server::Smtp),
@@ -152,7 +165,10 @@ impl Servers {
     pub(crate) async fn start(&mut self, server: Server) -> anyhow::Result<()> {
         ensure!(!self.running.contains_key(&server), "{server} is running");
         let child = self.launch(server).await?;
-        self.running.insert(server, child.with_context(|| format!("{server} is not run by the stack"))?);
+        self.running.insert(
+            server,
+            child.with_context(|| format!("{server} is not run by the stack"))?,
+        );
         Ok(())
     }
 
@@ -162,7 +178,9 @@ impl Servers {
         let command = match server {
             Server::Postgres => match &self.postgres.native {
                 Some(native) => {
-                    let password = self.secrets.password(crate::secrets::Account::Postgres(crate::postgres::SUPERUSER));
+                    let password = self.secrets.password(crate::secrets::Account::Postgres(
+                        crate::postgres::SUPERUSER,
+                    ));
                     native.prepare(&self.spawner, password, &log).await?;
                     Some(native.server(self.postgres.port))
                 }
@@ -177,7 +195,9 @@ impl Servers {
             },
             Server::Kafka => match &self.kafka.native {
                 Some(native) => {
-                    native.prepare(&self.spawner, &self.architecture, &self.secrets, &log).await?;
+                    native
+                        .prepare(&self.spawner, &self.architecture, &self.secrets, &log)
+                        .await?;
                     Some(native.server())
                 }
                 None => None,
@@ -195,7 +215,11 @@ impl Servers {
         Ok(child)
     }
 
-    async fn until_ready(&self, server: Server, mut child: Option<&mut Child>) -> anyhow::Result<()> {
+    async fn until_ready(
+        &self,
+        server: Server,
+        mut child: Option<&mut Child>,
+    ) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
         loop {
             if let Some(child) = &mut child
@@ -208,7 +232,10 @@ impl Servers {
                 Err(error) => error,
             };
             if is_final(&error) || Instant::now() > deadline {
-                return Err(error.context(format!("{server} does not answer; its log is {}", self.log(server).display())));
+                return Err(error.context(format!(
+                    "{server} does not answer; its log is {}",
+                    self.log(server).display()
+                )));
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
@@ -219,7 +246,10 @@ impl Servers {
             Server::Postgres => self.postgres.connect("postgres").await.map(drop),
             Server::Redis => self.redis.ping().await,
             Server::Kafka => {
-                ensure!(KafkaAdmin::connect(&self.kafka).await?.is_up().await?, "the broker is not registered yet");
+                ensure!(
+                    KafkaAdmin::connect(&self.kafka).await?.is_up().await?,
+                    "the broker is not registered yet"
+                );
                 Ok(())
             }
             Server::Smtp => match &self.sink {
@@ -240,21 +270,33 @@ impl Servers {
 
     /// SIGKILL, and it is reaped.
     pub(crate) fn kill(&mut self, server: Server) -> anyhow::Result<()> {
-        self.running.remove(&server).map(drop).with_context(|| format!("{server} is not running here"))
+        self.running
+            .remove(&server)
+            .map(drop)
+            .with_context(|| format!("{server} is not running here"))
     }
 
     /// Stops (`Signal::STOP`) or continues (`Signal::CONT`) a server.
     pub(crate) fn signal(&self, server: Server, signal: Signal) -> anyhow::Result<()> {
-        self.running.get(&server).with_context(|| format!("{server} is not running here"))?.signal(signal)
+        self.running
+            .get(&server)
+            .with_context(|| format!("{server} is not running here"))?
+            .signal(signal)
     }
 
     /// Ends all of them at once, gracefully; returns those that had to be killed.
     pub(crate) async fn stop_all(&mut self) -> Vec<Server> {
-        let ending = std::mem::take(&mut self.running).into_iter().map(|(server, child)| {
-            // PostgreSQL's "fast": it does not wait for clients to leave.
-            let signal = if server == Server::Postgres { Signal::INT } else { Signal::TERM };
-            tokio::spawn(async move { (server, child.stop(signal, STOP).await) })
-        });
+        let ending = std::mem::take(&mut self.running)
+            .into_iter()
+            .map(|(server, child)| {
+                // PostgreSQL's "fast": it does not wait for clients to leave.
+                let signal = if server == Server::Postgres {
+                    Signal::INT
+                } else {
+                    Signal::TERM
+                };
+                tokio::spawn(async move { (server, child.stop(signal, STOP).await) })
+            });
         let mut killed = Vec::new();
         for ended in ending.collect::<Vec<_>>() {
             if let Ok((server, Ended::Killed)) = ended.await {
@@ -290,6 +332,8 @@ pub(crate) fn log_file(logs: &Path, name: &str) -> PathBuf {
 
 /// Waiting does not help against a wrong password.
 fn is_final(error: &anyhow::Error) -> bool {
-    let postgres = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    let postgres = error
+        .downcast_ref::<tokio_postgres::Error>()
+        .and_then(tokio_postgres::Error::code);
     postgres == Some(&SqlState::INVALID_PASSWORD)
 }

@@ -1,8 +1,8 @@
 use chassis::Problem;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::datetime;
-use time::OffsetDateTime;
 
 /// Rows of one answer, at most.
 const MAX_ROWS: i64 = 1000;
@@ -56,7 +56,11 @@ pub(super) struct Page<R> {
 
 impl<R> Page<R> {
     /// `rows` holds one more than `limit` when there is another page.
-    pub(super) fn of(mut rows: Vec<R>, limit: i64, cursor: impl Fn(&R) -> (OffsetDateTime, String)) -> Page<R> {
+    pub(super) fn of(
+        mut rows: Vec<R>,
+        limit: i64,
+        cursor: impl Fn(&R) -> (OffsetDateTime, String),
+    ) -> Page<R> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -68,16 +72,17 @@ impl<R> Page<R> {
 
 fn cursor<K: std::str::FromStr>(text: &str) -> Result<(OffsetDateTime, K), Problem> {
     text.split_once('_')
-        .and_then(|(bucket, key)| {
-            Some((OffsetDateTime::parse(bucket, &Rfc3339).ok()?, key.parse().ok()?))
-        })
+        .and_then(|(bucket, key)| Some((OffsetDateTime::parse(bucket, &Rfc3339).ok()?, key.parse().ok()?)))
         .ok_or_else(|| invalid("`after` is not the `next` of an answer"))
 }
 
 fn instant(name: &str, text: Option<&str>) -> Result<Option<OffsetDateTime>, Problem> {
     text.map(|text| {
-        OffsetDateTime::parse(text, &Rfc3339)
-            .map_err(|_| invalid(format!("`{name}` is not an RFC 3339 time such as 2026-01-31T00:00:00Z")))
+        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+            invalid(format!(
+                "`{name}` is not an RFC 3339 time such as 2026-01-31T00:00:00Z"
+            ))
+        })
     })
     .transpose()
 }

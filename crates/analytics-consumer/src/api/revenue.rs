@@ -35,11 +35,16 @@ pub(super) async fn get(
         .into_boxed();
     if let Some((bucket, currency)) = range.after {
         rows = rows.filter(
-            revenue::bucket_start
-                .gt(bucket)
-                .or(revenue::bucket_start.eq(bucket).and(revenue::currency.gt(currency))),
+            revenue::bucket_start.gt(bucket).or(revenue::bucket_start
+                .eq(bucket)
+                .and(revenue::currency.gt(currency))),
         );
     }
-    let rows: Vec<Row> = rows.load(&mut api.connection().await?).await.map_err(unavailable)?;
-    Ok(Json(Page::of(rows, range.limit, |row| (row.bucket_start, row.currency.clone()))))
+    let rows: Vec<Row> = rows
+        .load(&mut api.connection().await?)
+        .await
+        .map_err(unavailable)?;
+    Ok(Json(Page::of(rows, range.limit, |row| {
+        (row.bucket_start, row.currency.clone())
+    })))
 }

@@ -34,9 +34,21 @@ mod tests {
             let expected = expected.map(|names| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
             assert_eq!(names, expected, "{before} {after}");
         };
-        check(r#"{"a":1,"b":[1],"version":1}"#, r#"{"a":1,"b":[2],"version":2}"#, Some(&["b"]));
-        check(r#"{"b":1,"gone":1}"#, r#"{"new":1,"b":1}"#, Some(&["gone", "new"]));
-        check(r#"{"q":1}"#, r#"{"q":2,"previous_q":1,"cause":"order"}"#, Some(&["q"]));
+        check(
+            r#"{"a":1,"b":[1],"version":1}"#,
+            r#"{"a":1,"b":[2],"version":2}"#,
+            Some(&["b"]),
+        );
+        check(
+            r#"{"b":1,"gone":1}"#,
+            r#"{"new":1,"b":1}"#,
+            Some(&["gone", "new"]),
+        );
+        check(
+            r#"{"q":1}"#,
+            r#"{"q":2,"previous_q":1,"cause":"order"}"#,
+            Some(&["q"]),
+        );
         check(r#"{"a":1}"#, r#"{"a":1}"#, Some(&[]));
         check("[]", "{}", None);
         check("{}", "\u{1}", None);

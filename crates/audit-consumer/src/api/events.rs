@@ -74,19 +74,26 @@ pub(super) async fn get(
 ) -> Result<Json<Page>, Problem> {
     let (after, limit) = check(&query)?;
     let mut conn = api.pool.get().await.map_err(unavailable)?;
-    record_read(&mut conn, &reader, &query).await.map_err(unavailable)?;
-    let rows = history(&mut conn, &query, &after, limit + 1).await.map_err(unavailable)?;
+    record_read(&mut conn, &reader, &query)
+        .await
+        .map_err(unavailable)?;
+    let rows = history(&mut conn, &query, &after, limit + 1)
+        .await
+        .map_err(unavailable)?;
 
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let next = rows.get(wanted).and(rows.get(wanted - 1)).map(Row::cursor);
-    let events = rows.into_iter().take(wanted).map(|row| row.shown_to(&reader)).collect();
+    let events = rows
+        .into_iter()
+        .take(wanted)
+        .map(|row| row.shown_to(&reader))
+        .collect();
     Ok(Json(Page { events, next }))
 }
 
 fn check(query: &Query) -> Result<(Cursor, i64), Problem> {
-    let invalid = |detail: String| {
-        Problem::new(400u16, "invalid-query", "the query is not valid").detail(detail)
-    };
+    let invalid =
+        |detail: String| Problem::new(400u16, "invalid-query", "the query is not valid").detail(detail);
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(invalid(format!("`limit` is not between 1 and {MAX_LIMIT}")));
@@ -97,8 +104,9 @@ fn check(query: &Query) -> Result<(Cursor, i64), Problem> {
     }
     let after = match &query.after {
         None => Cursor::before_all(),
-        Some(text) => Cursor::parse(text)
-            .ok_or_else(|| invalid("`after` is not the `next` of an answer".to_owned()))?,
+        Some(text) => {
+            Cursor::parse(text).ok_or_else(|| invalid("`after` is not the `next` of an answer".to_owned()))?
+        }
     };
     Ok((after, limit))
 }
@@ -128,11 +136,7 @@ impl Cursor {
 }
 
 /// Before the answer is given: a reading that is not recorded must not happen.
-async fn record_read(
-    conn: &mut AsyncPgConnection,
-    reader: &Reader,
-    query: &Query,
-) -> QueryResult<()> {
+async fn record_read(conn: &mut AsyncPgConnection, reader: &Reader, query: &Query) -> QueryResult<()> {
     let text = format!(
         "events aggregate_type={} aggregate_id={} limit={} after={} raw={}",
         query.aggregate_type,
@@ -212,13 +216,18 @@ async fn history(
 
 impl Row {
     fn cursor(&self) -> String {
-        format!("{}_{}_{}_{}", self.aggregate_version, self.topic, self.partition, self.offset)
+        format!(
+            "{}_{}_{}_{}",
+            self.aggregate_version, self.topic, self.partition, self.offset
+        )
     }
 
     fn shown_to(self, reader: &Reader) -> Event {
         let changed = changed::fields(self.before.as_deref(), self.payload.as_deref());
         let shown = self.payload.filter(|_| reader.raw);
-        let payload = shown.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let payload = shown
+            .as_deref()
+            .and_then(|bytes| serde_json::from_slice(bytes).ok());
         Event {
             topic: self.topic,
             partition: self.partition,
@@ -231,7 +240,9 @@ impl Row {
             stored_at: self.stored_at,
             trace_id: self.trace_id,
             changed,
-            payload_base64: shown.filter(|_| payload.is_none()).map(|bytes| BASE64.encode(bytes)),
+            payload_base64: shown
+                .filter(|_| payload.is_none())
+                .map(|bytes| BASE64.encode(bytes)),
             payload,
         }
     }

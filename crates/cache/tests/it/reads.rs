@@ -87,7 +87,7 @@ async fn an_entry_ends_with_its_time_to_live() {
     let policy = Policy {
         ttl: Duration::from_millis(50),
     };
-    let shelf = rows.behind_with(&redis(), policy).await;
+    let shelf = rows.behind_with(&redis(), policy, Duration::from_secs(20)).await;
     let key = Uuid::now_v7();
     rows.put(key, 1, "mug");
     read(&shelf, key).await;

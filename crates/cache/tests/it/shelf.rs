@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Policy, Source};
 use tokio::sync::Semaphore;
@@ -60,12 +61,20 @@ impl<const SCHEMA: u16> Shelf<SCHEMA> {
 
     /// A process that reads these rows through the Redis at `url`.
     pub(crate) async fn behind(&self, url: &str) -> Namespace<Shelf<SCHEMA>> {
-        self.behind_with(url, Policy::default()).await
+        // A busy machine must not make a miss of a hit.
+        self.behind_with(url, Policy::default(), Duration::from_secs(20))
+            .await
     }
 
-    pub(crate) async fn behind_with(&self, url: &str, policy: Policy) -> Namespace<Shelf<SCHEMA>> {
+    pub(crate) async fn behind_with(
+        &self,
+        url: &str,
+        policy: Policy,
+        patience: Duration,
+    ) -> Namespace<Shelf<SCHEMA>> {
         let args = CacheArgs {
             redis_url: url.parse().unwrap(),
+            redis_command_timeout: patience,
         };
         Cache::start(&args)
             .await

@@ -1,8 +1,9 @@
 //! Redis is down, hangs, or goes and comes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cache::Unavailable;
+use cache::{Policy, Unavailable};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -42,11 +43,15 @@ async fn a_redis_that_accepts_and_never_answers_is_treated_as_down() {
 async fn reads_survive_a_redis_that_stops_answering_and_hit_again_when_it_is_back() {
     let proxy = Proxy::start().await;
     let rows = Shelf::<1>::default();
-    let shelf = rows.behind(&proxy.url).await;
+    let shelf = rows
+        .behind_with(&proxy.url, Policy::default(), Duration::from_millis(25))
+        .await;
     let key = Uuid::now_v7();
     rows.put(key, 1, "mug");
-    read(&shelf, key).await;
-    assert_eq!(read(&shelf, key).await, found(1, "mug", HIT));
+    testkit::eventually("redis is used", async || {
+        (read(&shelf, key).await == found(1, "mug", HIT)).then_some(())
+    })
+    .await;
 
     for mood in [Mood::Silent, Mood::Closed] {
         proxy.mood.send_replace(mood);

@@ -29,7 +29,11 @@ async fn a_member_goes_on_where_the_database_says_not_where_kafka_says() {
     for n in 0..6 {
         note(&topic, 0, &n.to_string()).await;
     }
-    execute(&database, &format!("INSERT INTO position VALUES ('{topic}', 0, 4)")).await;
+    execute(
+        &database,
+        &format!("INSERT INTO position VALUES ('{topic}', 0, 4)"),
+    )
+    .await;
     let member = Member::start::<Note>(&database, &topic, &topic, Notes::new());
     until_offsets(&database, &[4, 5]).await;
     member.stop().await;
@@ -65,7 +69,11 @@ async fn a_position_set_back_under_a_running_member_is_followed() {
 async fn a_position_outside_of_the_log_ends_the_member_with_an_error() {
     let (database, topic) = (database().await, testkit::topic("outside", 1).await);
     note(&topic, 0, "0").await;
-    execute(&database, &format!("INSERT INTO position VALUES ('{topic}', 0, 1000)")).await;
+    execute(
+        &database,
+        &format!("INSERT INTO position VALUES ('{topic}', 0, 1000)"),
+    )
+    .await;
     let member = Member::start::<Note>(&database, &topic, &topic, Notes::new());
     let error = member.outcome().await.unwrap_err().to_string();
     assert!(error.contains("outside of its partition's log"), "{error}");

@@ -49,7 +49,10 @@ async fn members_that_join_and_leave_neither_lose_nor_repeat_a_record() {
         .await;
     }
     fourth.stop().await;
-    assert_eq!(committed_in_kafka(&topic), vec![Offset::Offset(ROUNDS); PARTITIONS as usize]);
+    assert_eq!(
+        committed_in_kafka(&topic),
+        vec![Offset::Offset(ROUNDS); PARTITIONS as usize]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,5 +79,9 @@ fn committed_in_kafka(group_and_topic: &str) -> Vec<Offset> {
     let mut list = TopicPartitionList::new();
     list.add_partition_range(group_and_topic, 0, PARTITIONS - 1);
     let committed = client.committed_offsets(list, Duration::from_secs(10)).unwrap();
-    committed.elements().iter().map(|element| element.offset()).collect()
+    committed
+        .elements()
+        .iter()
+        .map(|element| element.offset())
+        .collect()
 }

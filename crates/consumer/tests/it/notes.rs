@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use consumer::{
-    ApplyError, Consumer, ConsumerArgs, Decode, Handler, Health, Raw, Record, Undecodable,
-};
+use consumer::{ApplyError, Consumer, ConsumerArgs, Decode, Handler, Health, Raw, Record, Undecodable};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Int4, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -36,7 +34,9 @@ pub(crate) struct NewerNote(String);
 
 impl Decode for NewerNote {
     fn decode(raw: &Raw) -> Result<NewerNote, Undecodable> {
-        Ok(NewerNote(String::from_utf8_lossy(raw.payload.as_deref().unwrap_or_default()).into_owned()))
+        Ok(NewerNote(
+            String::from_utf8_lossy(raw.payload.as_deref().unwrap_or_default()).into_owned(),
+        ))
     }
 }
 
@@ -92,10 +92,14 @@ impl<E: Words> Handler for Notes<E> {
             match event.text() {
                 "permanent" => return Err(ApplyError::Permanent("never".to_owned())),
                 "unique" => {
-                    diesel::sql_query("INSERT INTO once VALUES (1), (1)").execute(conn).await?;
+                    diesel::sql_query("INSERT INTO once VALUES (1), (1)")
+                        .execute(conn)
+                        .await?;
                 }
                 "too long" => {
-                    diesel::sql_query("INSERT INTO short VALUES ('too long')").execute(conn).await?;
+                    diesel::sql_query("INSERT INTO short VALUES ('too long')")
+                        .execute(conn)
+                        .await?;
                 }
                 _ => {}
             }
@@ -151,7 +155,14 @@ pub(crate) async fn until_offsets(database: &Database, expected: &[i64]) {
 }
 
 pub(crate) async fn note(topic: &str, partition: i32, text: &str) {
-    testkit::produce(topic, "key", &[("ce_id", b"1"), ("binary", b"\xff\0")], text, Some(partition)).await;
+    testkit::produce(
+        topic,
+        "key",
+        &[("ce_id", b"1"), ("binary", b"\xff\0")],
+        text,
+        Some(partition),
+    )
+    .await;
 }
 
 /// A member of a group, until it is stopped or dropped.
@@ -162,12 +173,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn start<E: Words>(
-        database: &Database,
-        topic: &str,
-        group: &str,
-        notes: Notes<E>,
-    ) -> Member {
+    pub(crate) fn start<E: Words>(database: &Database, topic: &str, group: &str, notes: Notes<E>) -> Member {
         let args = ConsumerArgs {
             kafka: testkit::kafka_args(),
             group_id: group.to_owned(),
@@ -194,15 +200,22 @@ impl Member {
     }
 
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&Health) -> bool) {
-        testkit::eventually(what, async || self.health.lock().unwrap().iter().any(&is).then_some(())).await;
+        testkit::eventually(what, async || {
+            self.health.lock().unwrap().iter().any(&is).then_some(())
+        })
+        .await;
     }
 
     pub(crate) async fn until_assigned(&self) {
-        self.until("partitions are assigned", |health| *health == Health::Assigned).await;
+        self.until("partitions are assigned", |health| *health == Health::Assigned)
+            .await;
     }
 
     pub(crate) async fn until_stuck(&self) {
-        self.until("a partition is stuck", |health| matches!(health, Health::Stuck { .. })).await;
+        self.until("a partition is stuck", |health| {
+            matches!(health, Health::Stuck { .. })
+        })
+        .await;
     }
 
     pub(crate) async fn stop(self) {

@@ -36,7 +36,15 @@ async fn dead_letters(database: &Database) -> Vec<Letter> {
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_parked_whole_and_the_rest_goes_on() {
     let (database, topic) = (database().await, testkit::topic("poison", 1).await);
-    for text in ["fine", "malformed", "permanent", "fine", "unique", "too long", "fine"] {
+    for text in [
+        "fine",
+        "malformed",
+        "permanent",
+        "fine",
+        "unique",
+        "too long",
+        "fine",
+    ] {
         note(&topic, 0, text).await;
     }
     let member = Member::start::<Note>(&database, &topic, &topic, Notes::new());
@@ -59,7 +67,10 @@ async fn poison_is_parked_whole_and_the_rest_goes_on() {
     assert_eq!(first.key.as_deref(), Some(b"key".as_slice()));
     assert_eq!(first.payload.as_deref(), Some(b"malformed".as_slice()));
     assert_eq!(first.header_names, ["ce_id", "binary"]);
-    assert_eq!(first.header_values, [Some(b"1".to_vec()), Some(b"\xff\0".to_vec())]);
+    assert_eq!(
+        first.header_values,
+        [Some(b"1".to_vec()), Some(b"\xff\0".to_vec())]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +110,9 @@ async fn a_failing_handler_stops_its_partition_only_and_nothing_is_skipped() {
 
     failing.store(false, Ordering::Relaxed);
     member
-        .until("the partition goes on", |health| matches!(health, Health::Recovered { partition: 0, .. }))
+        .until("the partition goes on", |health| {
+            matches!(health, Health::Recovered { partition: 0, .. })
+        })
         .await;
     until_offsets(&database, &[0, 1, 2, 3, 4]).await;
     assert!(dead_letters(&database).await.is_empty());

@@ -1,8 +1,7 @@
 //! Minor units as people write them.
 
 /// Currencies whose minor unit is not a hundredth (ISO 4217), of those that a price can be in.
-const WITHOUT_MINOR: &str =
-    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF";
+const WITHOUT_MINOR: &str = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF";
 const THOUSANDTHS: &str = "BHD IQD JOD KWD LYD OMR TND";
 
 /// `1050`, `EUR` is `10.50 EUR`.

@@ -45,7 +45,11 @@ pub(super) fn words(name: &str, order: &Params) -> Words {
     for line in &order.lines {
         let price = amount(line.unit_price_minor, &order.currency);
         // Writing to a String can't fail.
-        let _ = writeln!(text_lines, "{:>5} x {}  at {price}", line.quantity, line.product_id);
+        let _ = writeln!(
+            text_lines,
+            "{:>5} x {}  at {price}",
+            line.quantity, line.product_id
+        );
         let _ = writeln!(
             html_lines,
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
@@ -90,7 +94,12 @@ pub(super) mod tests {
         let words = words("Ada", &params());
         assert_eq!(words.subject, "Your order 00000000-0000-0000-0000-000000000007");
         for body in [&words.text, &words.html] {
-            for expected in ["Ada", "00000000-0000-0000-0000-000000000008", "10.50 EUR", "31.50 EUR"] {
+            for expected in [
+                "Ada",
+                "00000000-0000-0000-0000-000000000008",
+                "10.50 EUR",
+                "31.50 EUR",
+            ] {
                 assert!(body.contains(expected), "{expected} in {body}");
             }
         }

@@ -169,7 +169,7 @@ fn what_does_not_exist_or_is_not_allowed_is_refused() {
         ),
         (header(&["Authorization: Basic YTpi"]), 401, "unauthenticated"),
         (header(&["Authorization: Bearer"]), 401, "unauthenticated"),
-        (with(&poor, "POST", "/v1/things"), 403, "forbidden"),
+        (with(&poor, "POST", "/v1/things"), 403, "insufficient-scope"),
     ]);
 }
 

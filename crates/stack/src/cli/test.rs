@@ -2,50 +2,51 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::time::Duration;
+use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
-use stack::{Artifacts, External, Options, Passwords, Stack, find_root, target_dir};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::Context as _;
+use stack::{Options, Passwords, Stack};
 
-use super::cargo::cargo;
+use super::build::{build, cargo, wait};
+use super::prerequisites;
+use super::project::Project;
 
-pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    let root = find_root()?;
-    let target = target_dir(&root);
-    let external = External::from_environment();
+pub(crate) async fn run(arguments: &[String], no_install: bool) -> anyhow::Result<ExitCode> {
+    let project = Project::find()?;
+    prerequisites::ensure(&project.external, no_install)?;
+    build(
+        &project,
+        if needs_binaries(arguments) {
+            &["--workspace", "--bins"]
+        } else {
+            &[]
+        },
+    )
+    .await?;
 
-    let fetching = external.is_partial().then(|| {
-        let (root, target) = (root.clone(), target.clone());
-        std::thread::spawn(move || Artifacts::fetch(&root, &target, |line| eprintln!("servers: {line}")).map(drop))
-    });
-    if needs_binaries(arguments) {
-        let status = wait(cargo(&root).args(["build", "--workspace", "--bins"]).spawn().context("cannot start cargo")?).await?;
-        ensure!(status.success(), "cargo build failed");
-    }
-    if let Some(fetching) = fetching {
-        fetching.join().map_err(|_| anyhow::anyhow!("fetching the servers failed"))??;
-    }
-
-    let folder = Folder::make(&target.join("stack-test"))?;
-    let mut options = Options::new(&root, &folder.path);
+    let folder = Folder::make(&project.target.join("stack-test"))?;
+    let mut options = Options::new(&project.root, &folder.path);
     // Testkit knows the roles by name, and a test's data need not survive a power cut.
     options.passwords = Passwords::Names;
     options.fsync = false;
     options.mail_sink = false;
-    options.external = external;
+    options.external = project.external.clone();
     let stack = Stack::servers(options).await?;
 
-    let mut tests = cargo(&root);
+    let mut tests = cargo(&project.root);
     tests.arg("test");
     if !names_packages(arguments) {
         tests.arg("--workspace");
     }
-    tests.args(arguments).envs(environment(&stack, &target));
+    tests
+        .args(arguments)
+        .envs(environment(&stack, &project.target));
     let status = wait(tests.spawn().context("cannot start cargo")?).await;
     stack.down().await;
-    let code = status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    let code = status?
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1);
     Ok(ExitCode::from(code))
 }
 
@@ -53,32 +54,19 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 fn environment(stack: &Stack, target: &Path) -> Vec<(&'static str, String)> {
     let (bootstrap, user, password) = stack.kafka_admin();
     vec![
-        ("PLUMBLINE_TEST_POSTGRES", stack.postgres_superuser_url("postgres")),
+        (
+            "PLUMBLINE_TEST_POSTGRES",
+            stack.postgres_superuser_url("postgres"),
+        ),
         ("PLUMBLINE_TEST_REDIS", stack.redis_url("admin")),
         ("PLUMBLINE_TEST_KAFKA", bootstrap),
         ("PLUMBLINE_TEST_KAFKA_USER", user),
         ("PLUMBLINE_TEST_KAFKA_PASSWORD", password),
-        ("PLUMBLINE_STACK_BINARIES", target.join("debug").display().to_string()),
+        (
+            "PLUMBLINE_STACK_BINARIES",
+            target.join("debug").display().to_string(),
+        ),
     ]
-}
-
-/// Waits for a command in our process group, which a terminal's Ctrl-C reaches by itself; SIGTERM is passed on.
-async fn wait(mut child: Child) -> anyhow::Result<ExitStatus> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    loop {
-        if let Some(status) = child.try_wait().context("cannot wait for cargo")? {
-            return Ok(status);
-        }
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {
-                let pid = rustix::process::Pid::from_child(&child);
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
-            () = tokio::time::sleep(Duration::from_millis(50)) => {}
-        }
-    }
 }
 
 fn names_packages(arguments: &[String]) -> bool {
@@ -87,15 +75,26 @@ fn names_packages(arguments: &[String]) -> bool {
 
 /// The binaries are wanted by the tests of these packages, and by a run of all.
 fn needs_binaries(arguments: &[String]) -> bool {
-    !names_packages(arguments) || packages(arguments).any(|package| matches!(package, "lab" | "stack"))
+    !names_packages(arguments)
+        || packages(arguments).any(|package| matches!(package, "lab" | "stack"))
 }
 
 /// The values of `-p` and `--package`, up to `--`.
 fn packages(arguments: &[String]) -> impl Iterator<Item = &str> {
-    let ours = || arguments.iter().map(String::as_str).take_while(|argument| *argument != "--");
-    let after = ours().zip(ours().skip(1)).filter(|(flag, _)| matches!(*flag, "-p" | "--package")).map(|(_, name)| name);
+    let ours = || {
+        arguments
+            .iter()
+            .map(String::as_str)
+            .take_while(|argument| *argument != "--")
+    };
+    let after = ours()
+        .zip(ours().skip(1))
+        .filter(|(flag, _)| matches!(*flag, "-p" | "--package"))
+        .map(|(_, name)| name);
     let joined = ours().filter_map(|argument| {
-        argument.strip_prefix("--package=").or_else(|| argument.strip_prefix("-p").filter(|name| !name.is_empty()))
+        argument
+            .strip_prefix("--package=")
+            .or_else(|| argument.strip_prefix("-p").filter(|name| !name.is_empty()))
     });
     after.chain(joined)
 }
@@ -108,17 +107,20 @@ struct Folder {
 
 impl Folder {
     fn make(parent: &Path) -> anyhow::Result<Folder> {
-        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make {}", parent.display()))?;
         for left in std::fs::read_dir(parent)?.filter_map(Result::ok) {
-            let unused = File::open(left.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+            let unused =
+                File::open(left.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
             if unused {
-                let _ = std::fs::remove_dir_all(left.path());
+                let _ = stack::delete(&left.path());
             }
         }
         let path = parent.join(std::process::id().to_string());
         std::fs::create_dir_all(&path)?;
         let lock = File::create(path.join("lock"))?;
-        lock.try_lock().with_context(|| format!("{} is in use", path.display()))?;
+        lock.try_lock()
+            .with_context(|| format!("{} is in use", path.display()))?;
         Ok(Folder { path, _lock: lock })
     }
 }
@@ -126,7 +128,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         // Logs of a failed run would be of use, but the data would pile up; `stack-test` keeps nothing.
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = stack::delete(&self.path);
     }
 }
 

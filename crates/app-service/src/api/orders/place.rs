@@ -11,7 +11,7 @@ use crate::answer::Answer;
 use crate::api::scopes::ORDERS_WRITE;
 use crate::app::App;
 use crate::availability::{self, Moved};
-use crate::body::{Body, Fields, invalid};
+use crate::body::{Body, Fields, Object, invalid};
 use crate::call::Call;
 use crate::models::{customer, order, product, stock};
 use crate::refusal;
@@ -20,7 +20,7 @@ use crate::write::{Decided, write};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewOrder {
-    lines: Vec<NewLine>,
+    lines: Vec<Object<NewLine>>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +88,7 @@ impl NewOrder {
     fn selections(&self) -> Result<Vec<Selection>, Problem> {
         let mut fields = Fields::default();
         let mut selections = Vec::with_capacity(self.lines.len());
-        for (index, line) in self.lines.iter().enumerate() {
+        for (index, Object(line)) in self.lines.iter().enumerate() {
             let quantity = Quantity::new(line.quantity);
             let quantity = quantity.ok_or_else(|| format!("a quantity is 1 to {MAX_QUANTITY}"));
             selections.extend(
@@ -111,7 +111,9 @@ impl NewOrder {
         let line = match why {
             OrderRefusal::DuplicateProduct(id)
             | OrderRefusal::UnknownProduct(id)
-            | OrderRefusal::MixedCurrencies(id) => self.lines.iter().rposition(|line| line.product_id == id),
+            | OrderRefusal::MixedCurrencies(id) => {
+                self.lines.iter().rposition(|line| line.0.product_id == id)
+            }
             _ => None,
         };
         match line {

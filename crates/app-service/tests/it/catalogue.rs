@@ -1,0 +1,188 @@
+use identity::Caller;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::shop::{Reply, Shop, merchandiser};
+
+const HIT: &str = "plumbline; hit";
+
+#[tokio::test]
+async fn a_new_product_has_a_place_a_version_and_two_facts() {
+    let shop = Shop::open().await;
+    let new = json!({"sku": "MUG-1", "name": " Mug ", "description": "blue\nround", "price_minor": 1250, "currency": "EUR", "quantity": 3});
+    let reply = shop
+        .post(&merchandiser(), "/v1/products", new)
+        .await
+        .expect(StatusCode::CREATED);
+    let id = reply.id();
+    let expected = json!({
+        "id": id, "sku": "MUG-1", "name": "Mug", "description": "blue\nround", "price_minor": 1250, "currency": "EUR",
+        "status": "active", "availability": "in_stock", "version": 1,
+    });
+    assert_eq!(reply.body, expected);
+    assert_eq!(reply.header("location"), format!("/v1/products/{id}"));
+    assert_eq!(reply.header("etag"), "\"1-1\"");
+    assert_eq!(
+        shop.get(&Caller::anonymous(), reply.header("location"))
+            .await
+            .body,
+        expected
+    );
+
+    let facts = shop.facts().await;
+    assert_eq!(shop.history(&id).await, ["product.created@1", "stock.adjusted@1"]);
+    assert_eq!(facts[0].payload(), expected);
+    let stated =
+        json!({"product_id": id, "quantity": 3, "version": 1, "previous_quantity": 0, "cause": "manual"});
+    assert_eq!(facts[1].payload(), stated);
+    assert!(facts.iter().all(|fact| fact.actor == "main:merchandiser"));
+}
+
+#[tokio::test]
+async fn a_sku_is_taken_once() {
+    let shop = Shop::open().await;
+    shop.product(1, json!({"sku": "MUG-1"})).await;
+    let again = json!({"sku": "MUG-1", "name": "Cup", "price_minor": 1, "currency": "EUR"});
+    let reply = shop.post(&merchandiser(), "/v1/products", again).await;
+    reply.expect_problem(409, "sku-taken");
+    assert_eq!(shop.facts().await.len(), 2);
+}
+
+#[tokio::test]
+async fn the_second_read_is_a_hit_and_an_edit_is_visible_to_the_next_read() {
+    let shop = Shop::open().await;
+    let id = shop.product(1, json!({})).await;
+    let path = format!("/v1/products/{id}");
+    let read = async || shop.get(&Caller::anonymous(), &path).await.expect(StatusCode::OK);
+
+    assert_eq!(read().await.header("cache-status"), "plumbline; fwd=miss; stored");
+    let hit = read().await;
+    assert_eq!(hit.header("cache-status"), HIT);
+    assert_eq!(hit.header("etag"), "\"1-1\"");
+    assert_eq!(hit.header("content-type"), "application/json");
+
+    for (version, price) in (2..).zip([1300, 1400, 1500]) {
+        let edited = shop
+            .patch(&merchandiser(), &path, json!({"price_minor": price}))
+            .await;
+        assert_eq!(edited.expect(StatusCode::OK).body["version"], version);
+        let read = read().await;
+        assert_eq!(
+            (&read.body["price_minor"], &read.body["version"]),
+            (&json!(price), &json!(version))
+        );
+        assert_eq!(read.header("etag"), format!("\"1-{version}\""));
+    }
+    assert_eq!(read().await.header("cache-status"), HIT);
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn an_edit_states_what_changed_and_one_that_changes_nothing_states_nothing() {
+    let shop = Shop::open().await;
+    let id = shop.product(1, json!({"description": "blue"})).await;
+    let path = format!("/v1/products/{id}");
+    let edit = async |body: Value| {
+        shop.patch(&merchandiser(), &path, body)
+            .await
+            .expect(StatusCode::OK)
+    };
+
+    edit(json!({"name": "Cup", "price_minor": 900})).await;
+    assert_eq!(edit(json!({"name": "Cup"})).await.body["version"], 2);
+    assert_eq!(edit(json!({})).await.body["version"], 2);
+    assert_eq!(
+        shop.history(&id).await,
+        ["product.created@1", "stock.adjusted@1", "product.changed@2"]
+    );
+    let changed = shop.facts().await.pop().unwrap().payload();
+    assert_eq!(changed["previous"], json!({"name": "Mug", "price_minor": 1250}));
+    assert_eq!(
+        (&changed["name"], &changed["description"]),
+        (&json!("Cup"), &json!("blue"))
+    );
+}
+
+#[tokio::test]
+async fn a_discontinued_product_stays_so_and_a_published_one_is_no_draft_again() {
+    let shop = Shop::open().await;
+    let id = shop.product(1, json!({})).await;
+    let path = format!("/v1/products/{id}");
+    let edit = async |body: Value| shop.patch(&merchandiser(), &path, body).await;
+
+    edit(json!({"status": "draft"}))
+        .await
+        .expect_problem(409, "product-published");
+    edit(json!({"status": "discontinued"}))
+        .await
+        .expect(StatusCode::OK);
+    edit(json!({"name": "Cup"}))
+        .await
+        .expect_problem(409, "product-discontinued");
+    shop.get(&Caller::anonymous(), &path)
+        .await
+        .expect_problem(404, "not-found");
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn a_draft_is_seen_by_merchandisers_only_also_through_the_cache() {
+    let shop = Shop::open().await;
+    let id = shop.product(1, json!({"status": "draft"})).await;
+    let path = format!("/v1/products/{id}");
+    for _ in 0..2 {
+        shop.get(&Caller::anonymous(), &path)
+            .await
+            .expect_problem(404, "not-found");
+        shop.get(&merchandiser(), &path).await.expect(StatusCode::OK);
+    }
+    assert_eq!(shop.get(&merchandiser(), &path).await.header("cache-status"), HIT);
+
+    shop.patch(&merchandiser(), &path, json!({"status": "active"}))
+        .await
+        .expect(StatusCode::OK);
+    shop.get(&Caller::anonymous(), &path).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_listing_pages_through_all_that_the_caller_may_see() {
+    let shop = Shop::open().await;
+    let mut all = Vec::new();
+    let mut active = Vec::new();
+    for index in 0..7 {
+        let draft = index % 3 == 1;
+        let status = if draft { "draft" } else { "active" };
+        let id = shop.product(0, json!({"status": status})).await;
+        all.push(id.clone());
+        if !draft {
+            active.push(id);
+        }
+    }
+    let pages = async |caller: &Caller, limit: usize| {
+        let mut found: Vec<String> = Vec::new();
+        let mut query = format!("?limit={limit}");
+        loop {
+            let page: Reply = shop
+                .get(caller, &format!("/v1/products{query}"))
+                .await
+                .expect(StatusCode::OK);
+            let items = page.body["items"].as_array().unwrap();
+            assert!(items.len() <= limit);
+            found.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            match page.body["next"].as_str() {
+                Some(next) => query = format!("?limit={limit}&after={next}"),
+                None => return found,
+            }
+        }
+    };
+    for limit in [1, 2, 5, 7, 100] {
+        assert_eq!(pages(&Caller::anonymous(), limit).await, active, "limit {limit}");
+        assert_eq!(pages(&merchandiser(), limit).await, all, "limit {limit}");
+    }
+    let usual = shop
+        .get(&Caller::anonymous(), "/v1/products")
+        .await
+        .expect(StatusCode::OK);
+    assert_eq!(usual.body["items"].as_array().unwrap().len(), active.len());
+    assert_eq!(usual.body["next"], Value::Null);
+}

@@ -1,0 +1,366 @@
+use diesel_async::SimpleAsyncConnection as _;
+use futures_util::future::join_all;
+use identity::Caller;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::shop::{Shop, answer, cashier, fulfilment, merchandiser, shopper};
+
+#[tokio::test]
+async fn an_order_is_placed_paid_and_cancelled_with_a_fact_for_each_version() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    let customer = shop.register(&ada).await;
+    let mug = shop.product(5, json!({})).await;
+    let cup = shop.product(2, json!({"price_minor": 300})).await;
+
+    // The last cups: they sell out.
+    let placed = shop
+        .order(&ada, &[(&cup, 2), (&mug, 1)])
+        .await
+        .expect(StatusCode::CREATED);
+    let id = placed.id();
+    let path = format!("/v1/orders/{id}");
+    assert_eq!(placed.header("location"), path);
+    assert_eq!(placed.header("etag"), "\"1-1\"");
+    assert_eq!(placed.body["customer_id"], customer.as_str());
+    assert_eq!(
+        (&placed.body["status"], &placed.body["total_minor"]),
+        (&json!("placed"), &json!(1850))
+    );
+    assert_eq!(
+        (&placed.body["currency"], &placed.body["paid_at"]),
+        (&json!("EUR"), &json!(null))
+    );
+    let lines = json!([
+        {"product_id": mug, "quantity": 1, "unit_price_minor": 1250},
+        {"product_id": cup, "quantity": 2, "unit_price_minor": 300},
+    ]);
+    assert_eq!(placed.body["lines"], lines, "by product id, which is by creation");
+    assert_eq!(
+        shop.get(&ada, &path).await.body,
+        placed.body,
+        "also the microseconds"
+    );
+    assert_eq!((shop.quantity(&mug).await, shop.quantity(&cup).await), (4, 0));
+    let seen = shop
+        .get(&Caller::anonymous(), &format!("/v1/products/{cup}"))
+        .await
+        .body;
+    assert_eq!(seen["availability"], "sold_out");
+
+    let paid = shop
+        .post(&cashier(), &format!("{path}/payment"), json!({}))
+        .await
+        .expect(StatusCode::OK);
+    assert_eq!(
+        (&paid.body["status"], &paid.body["version"]),
+        (&json!("paid"), &json!(2))
+    );
+    assert!(paid.body["paid_at"].is_string());
+
+    let cancelled = shop
+        .post(&ada, &format!("{path}/cancellation"), json!({}))
+        .await
+        .expect(StatusCode::OK);
+    assert_eq!(
+        (&cancelled.body["status"], &cancelled.body["reason"]),
+        (&json!("cancelled"), &json!("customer"))
+    );
+    assert_eq!(cancelled.body["paid_at"], paid.body["paid_at"]);
+    assert_eq!((shop.quantity(&mug).await, shop.quantity(&cup).await), (5, 2));
+
+    assert_eq!(
+        shop.history(&id).await,
+        ["order.placed@1", "order.paid@2", "order.cancelled@3"]
+    );
+    let of_cup = [
+        "product.created@1",
+        "stock.adjusted@1",
+        "stock.adjusted@2",
+        "product.changed@2",
+        "stock.adjusted@3",
+        "product.changed@3",
+    ];
+    assert_eq!(shop.history(&cup).await, of_cup);
+    assert_eq!(
+        shop.history(&mug).await,
+        [
+            "product.created@1",
+            "stock.adjusted@1",
+            "stock.adjusted@2",
+            "stock.adjusted@3"
+        ]
+    );
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn facts_say_who_did_it_and_what_it_was_before() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(5, json!({})).await;
+    let order = shop
+        .order(&ada, &[(&mug, 2)])
+        .await
+        .expect(StatusCode::CREATED)
+        .id();
+    shop.post(
+        &fulfilment(),
+        &format!("/v1/orders/{order}/cancellation"),
+        json!({}),
+    )
+    .await
+    .expect(StatusCode::OK);
+
+    let facts = shop.facts().await;
+    let stock: Vec<_> = facts
+        .iter()
+        .filter(|fact| fact.kind == "plumbline.stock.adjusted")
+        .map(|fact| {
+            let payload = fact.payload();
+            (
+                fact.actor.clone(),
+                payload["previous_quantity"].clone(),
+                payload["quantity"].clone(),
+                payload["cause"].clone(),
+            )
+        })
+        .collect();
+    let expected = [
+        (
+            "main:merchandiser".to_owned(),
+            json!(0),
+            json!(5),
+            json!("manual"),
+        ),
+        ("main:ada".to_owned(), json!(5), json!(3), json!("order")),
+        ("main:fulfilment".to_owned(), json!(3), json!(5), json!("restock")),
+    ];
+    assert_eq!(stock, expected);
+    let placed = facts
+        .iter()
+        .find(|fact| fact.kind == "plumbline.order.placed")
+        .unwrap()
+        .payload();
+    assert_eq!(
+        placed["lines"],
+        json!([{"product_id": mug, "quantity": 2, "unit_price_minor": 1250}])
+    );
+}
+
+#[tokio::test]
+async fn a_price_change_never_touches_an_order() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(5, json!({})).await;
+    let order = shop
+        .order(&ada, &[(&mug, 2)])
+        .await
+        .expect(StatusCode::CREATED)
+        .id();
+    shop.patch(
+        &merchandiser(),
+        &format!("/v1/products/{mug}"),
+        json!({"price_minor": 1}),
+    )
+    .await
+    .expect(StatusCode::OK);
+
+    let read = shop.get(&ada, &format!("/v1/orders/{order}")).await.body;
+    assert_eq!(
+        (&read["total_minor"], &read["lines"][0]["unit_price_minor"]),
+        (&json!(2500), &json!(1250))
+    );
+    let next = shop
+        .order(&ada, &[(&mug, 2)])
+        .await
+        .expect(StatusCode::CREATED)
+        .body;
+    assert_eq!(next["total_minor"], 2);
+}
+
+#[tokio::test]
+async fn any_other_step_of_an_order_is_refused() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(5, json!({})).await;
+    let order = shop
+        .order(&ada, &[(&mug, 1)])
+        .await
+        .expect(StatusCode::CREATED)
+        .id();
+    let pay = async || {
+        shop.post(&cashier(), &format!("/v1/orders/{order}/payment"), json!({}))
+            .await
+    };
+    let cancel = async || {
+        shop.post(&ada, &format!("/v1/orders/{order}/cancellation"), json!({}))
+            .await
+    };
+
+    pay().await.expect(StatusCode::OK);
+    let refused = pay().await.expect_problem(409, "order-not-payable");
+    assert_eq!(refused.body["order_status"], "paid");
+    cancel().await.expect(StatusCode::OK);
+    cancel().await.expect_problem(409, "order-not-cancellable");
+    pay().await.expect_problem(409, "order-not-payable");
+    assert_eq!(shop.quantity(&mug).await, 5, "restocked once");
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn an_order_that_can_t_be_filled_takes_nothing() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let plenty = shop.product(5, json!({})).await;
+    let scarce = shop.product(1, json!({})).await;
+    let draft = shop.product(5, json!({"status": "draft"})).await;
+    let yen = shop.product(5, json!({"currency": "JPY"})).await;
+    let before = shop.facts().await.len();
+
+    let refused = shop
+        .order(&ada, &[(&plenty, 1), (&scarce, 2)])
+        .await
+        .expect_problem(409, "insufficient-stock");
+    assert_eq!(
+        (&refused.body["available"], &refused.body["product_id"]),
+        (&json!(1), &json!(scarce))
+    );
+    for (lines, pointer) in [
+        (
+            vec![(plenty.as_str(), 1), (draft.as_str(), 1)],
+            "/lines/1/product_id",
+        ),
+        (
+            vec![(yen.as_str(), 1), (plenty.as_str(), 1)],
+            "/lines/0/product_id",
+        ),
+        (
+            vec![(plenty.as_str(), 1), (plenty.as_str(), 1)],
+            "/lines/1/product_id",
+        ),
+        (vec![], "/lines"),
+    ] {
+        let refused = shop
+            .order(&ada, &lines)
+            .await
+            .expect_problem(422, "invalid-fields");
+        assert_eq!(refused.body["errors"][0]["pointer"], pointer, "{}", refused.body);
+    }
+    assert_eq!(
+        (shop.quantity(&plenty).await, shop.quantity(&scarce).await),
+        (5, 1)
+    );
+    assert_eq!(shop.facts().await.len(), before);
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn the_last_item_is_sold_once() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(1, json!({})).await;
+    let replies = join_all((0..16).map(async |_| shop.order(&ada, &[(&mug, 1)]).await)).await;
+    let sold = replies
+        .iter()
+        .filter(|reply| reply.status == StatusCode::CREATED)
+        .count();
+    let refused = replies
+        .iter()
+        .filter(|reply| reply.status == StatusCode::CONFLICT)
+        .count();
+    assert_eq!((sold, refused), (1, 15), "{replies:?}");
+    assert_eq!(shop.quantity(&mug).await, 0);
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn orders_and_cancellations_lock_stock_by_product_id_whatever_the_order_of_lines() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let first = shop.product(9, json!({})).await;
+    let second = shop.product(9, json!({})).await;
+    let placed = shop.order(&ada, &[(&second, 1), (&first, 1)]).await;
+    let cancellation = format!(
+        "/v1/orders/{}/cancellation",
+        placed.expect(StatusCode::CREATED).id()
+    );
+    let lines = json!([{"product_id": second, "quantity": 1}, {"product_id": first, "quantity": 1}]);
+
+    for (path, body, expected) in [
+        ("/v1/orders", json!({"lines": lines}), StatusCode::CREATED),
+        (&cancellation, json!({}), StatusCode::OK),
+    ] {
+        let lock = |id: &str, how: &str| {
+            format!("BEGIN; SELECT FROM stock WHERE product_id = '{id}' FOR UPDATE {how}")
+        };
+        let mut holder = shop.superuser().await;
+        holder.batch_execute(&lock(&first, "")).await.unwrap();
+        let request = tokio::spawn(answer(shop.request(&ada, Method::POST, path).json(&body)));
+        shop.wait_for_a_blocked_statement().await;
+        // It waits for the first and does not hold the second: no two of them can wait for each other.
+        let mut other = shop.superuser().await;
+        let free = other.batch_execute(&lock(&second, "NOWAIT")).await;
+        assert!(free.is_ok(), "{path}: {free:?}");
+
+        other.batch_execute("ROLLBACK").await.unwrap();
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        request.await.unwrap().expect(expected);
+    }
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn mixed_concurrent_orders_neither_oversell_nor_deadlock() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mut products = Vec::new();
+    for _ in 0..4 {
+        products.push(shop.product(3, json!({})).await);
+    }
+    // Each worker buys overlapping products in another order of lines, edits one, and gives back what it got.
+    let worker = async |index: usize| {
+        for round in 0..8 {
+            let product = |n: usize| products[(index + n * (1 + round % 3)) % products.len()].as_str();
+            let lines = if index % 2 == 0 {
+                [(product(0), 1), (product(1), 2)]
+            } else {
+                [(product(1), 1), (product(0), 2)]
+            };
+            if lines[0].0 == lines[1].0 {
+                continue;
+            }
+            let reply = shop.order(&ada, &lines).await;
+            if reply.status == StatusCode::CREATED {
+                let path = format!("/v1/orders/{}", reply.id());
+                let edit = json!({"name": format!("Mug {index} {round}")});
+                shop.patch(&merchandiser(), &format!("/v1/products/{}", product(0)), edit)
+                    .await
+                    .expect(StatusCode::OK);
+                shop.post(&ada, &format!("{path}/cancellation"), json!({}))
+                    .await
+                    .expect(StatusCode::OK);
+            } else {
+                reply.expect_problem(409, "insufficient-stock");
+            }
+        }
+    };
+    join_all((0..6).map(worker)).await;
+    for product in &products {
+        assert_eq!(shop.quantity(product).await, 3);
+        let read = shop
+            .get(&Caller::anonymous(), &format!("/v1/products/{product}"))
+            .await
+            .body;
+        assert_eq!(read["availability"], "in_stock");
+    }
+    shop.check_facts().await;
+}

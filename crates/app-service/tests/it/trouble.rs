@@ -1,0 +1,169 @@
+//! What fails around the process, and how little of it a client sees.
+
+use std::time::Duration;
+
+use diesel_async::SimpleAsyncConnection as _;
+use futures_util::future::join_all;
+use identity::Caller;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::shop::{Shop, answer, cashier, merchandiser, shopper};
+
+#[tokio::test]
+async fn without_redis_and_without_kafka_reads_and_writes_succeed() {
+    let shop = Shop::open_with(&[("REDIS_URL", "redis://127.0.0.1:1")]).await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(1, json!({})).await;
+    let path = format!("/v1/products/{mug}");
+    let read = shop.get(&Caller::anonymous(), &path).await.expect(StatusCode::OK);
+    assert_eq!(read.header("cache-status"), "plumbline; fwd=bypass");
+
+    let order = shop
+        .order(&ada, &[(&mug, 1)])
+        .await
+        .expect(StatusCode::CREATED)
+        .id();
+    shop.post(&cashier(), &format!("/v1/orders/{order}/payment"), json!({}))
+        .await
+        .expect(StatusCode::OK);
+    shop.patch(&merchandiser(), &path, json!({"price_minor": 1}))
+        .await
+        .expect(StatusCode::OK);
+    let read = shop
+        .get(&Caller::anonymous(), &path)
+        .await
+        .expect(StatusCode::OK)
+        .body;
+    assert_eq!(
+        (&read["price_minor"], &read["availability"]),
+        (&json!(1), &json!("sold_out"))
+    );
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn a_row_that_stays_locked_is_a_503_that_says_when_to_come_back() {
+    let shop = Shop::open().await;
+    let mug = shop.product(1, json!({})).await;
+    let mut holder = shop.superuser().await;
+    holder
+        .batch_execute("BEGIN; SELECT FROM stock FOR UPDATE")
+        .await
+        .unwrap();
+
+    let path = format!("/v1/products/{mug}/stock-adjustments");
+    let reply = shop
+        .post(&merchandiser(), &path, json!({"delta": 1}))
+        .await
+        .expect_problem(503, "overloaded");
+    assert_eq!(reply.header("retry-after"), "1");
+
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    shop.post(&merchandiser(), &path, json!({"delta": 1}))
+        .await
+        .expect(StatusCode::OK);
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_is_used_up_is_a_503_that_says_when_to_come_back() {
+    let shop = Shop::open_with(&[("DB_MAX_CONNECTIONS", "1")]).await;
+    let mug = shop.product(1, json!({})).await;
+    let mut holder = shop.superuser().await;
+    holder
+        .batch_execute("BEGIN; SELECT FROM stock FOR UPDATE")
+        .await
+        .unwrap();
+
+    let path = format!("/v1/products/{mug}/stock-adjustments");
+    let adjust = async || shop.post(&merchandiser(), &path, json!({"delta": 1})).await;
+    for reply in join_all((0..4).map(|_| adjust())).await {
+        let reply = reply.expect_problem(503, "overloaded");
+        assert_eq!(reply.header("retry-after"), "1");
+    }
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    adjust().await.expect(StatusCode::OK);
+    assert_eq!(shop.quantity(&mug).await, 2);
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn a_request_ends_at_its_deadline_and_leaves_nothing_behind() {
+    let shop = Shop::open().await;
+    let mug = shop.product(1, json!({})).await;
+    let mut holder = shop.superuser().await;
+    holder
+        .batch_execute("BEGIN; SELECT FROM stock FOR UPDATE")
+        .await
+        .unwrap();
+
+    let path = format!("/v1/products/{mug}/stock-adjustments");
+    let hurried = shop
+        .request(&merchandiser(), Method::POST, &path)
+        .header("x-request-deadline-ms", "50")
+        .json(&json!({"delta": 1}));
+    answer(hurried).await.expect_problem(504, "deadline-exceeded");
+
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    let reply = shop
+        .post(&merchandiser(), &path, json!({"delta": 1}))
+        .await
+        .expect(StatusCode::OK);
+    assert_eq!(reply.body["quantity"], 2);
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_leaves_all_of_a_write_or_nothing() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(1_000, json!({})).await;
+    let body = json!({"lines": [{"product_id": mug, "quantity": 1}]});
+    for patience in 0..40 {
+        let impatient = shop
+            .request(&ada, Method::POST, "/v1/orders")
+            .json(&body)
+            .timeout(Duration::from_micros(500 * patience));
+        // Whether it was answered or given up does not matter.
+        let _ = impatient.send().await;
+    }
+    // Each order took one mug, and each change has its fact.
+    testkit::eventually("the last writes have ended", async || {
+        let orders = shop
+            .facts()
+            .await
+            .iter()
+            .filter(|fact| fact.kind == "plumbline.order.placed")
+            .count();
+        (shop.quantity(&mug).await == 1_000 - i64::try_from(orders).unwrap()).then_some(())
+    })
+    .await;
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn on_sigterm_the_process_answers_what_it_has_begun_and_ends_with_0() {
+    let mut shop = Shop::open().await;
+    let mug = shop.product(1, json!({})).await;
+    let mut holder = shop.superuser().await;
+    holder
+        .batch_execute("BEGIN; SELECT FROM stock FOR UPDATE")
+        .await
+        .unwrap();
+
+    let path = format!("/v1/products/{mug}/stock-adjustments");
+    let begun = shop
+        .request(&merchandiser(), Method::POST, &path)
+        .json(&json!({"delta": 1}));
+    let begun = tokio::spawn(answer(begun));
+    shop.wait_for_a_blocked_statement().await;
+    shop.terminate();
+    holder.batch_execute("ROLLBACK").await.unwrap();
+
+    begun.await.unwrap().expect(StatusCode::OK);
+    assert_eq!(shop.ended().await.code(), Some(0));
+    assert_eq!(shop.quantity(&mug).await, 2);
+}

@@ -1,0 +1,239 @@
+//! The supervisor: it holds the children, reports about them, and ends them in order.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use stack::{Options, Stack};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::project::Project;
+use super::state::{Answer, Phase, Report, State};
+use super::up;
+
+/// How often the children are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// `up` in a terminal: seeds and prints the addresses once all is ready.
+pub(crate) async fn foreground(
+    project: &Project,
+    options: Options,
+    seed: bool,
+) -> anyhow::Result<ExitCode> {
+    supervise(project, options, async |report| {
+        let seeded = if seed {
+            up::seed_shop(project, &report).await
+        } else {
+            Ok(())
+        };
+        let shown = up::print_summary(project, &report);
+        if let Err(error) = seeded
+            .context("the system is up, but it could not be seeded")
+            .and(shown)
+        {
+            eprintln!("stack: {error:#}");
+        }
+        eprintln!("\nCtrl-C stops everything");
+    })
+    .await
+}
+
+/// `up --detach`, on the other side: its output is a log file, and whoever started it reads the reports.
+pub(crate) async fn detached(replicas: Vec<(String, u16)>) -> anyhow::Result<ExitCode> {
+    // A session of its own: closing the terminal must not end it.
+    rustix::process::setsid().context("cannot leave the terminal's session")?;
+    let project = Project::find()?;
+    let options = project.options(&replicas);
+    supervise(&project, options, async |_| {}).await
+}
+
+async fn supervise(
+    project: &Project,
+    options: Options,
+    when_ready: impl AsyncFnOnce(Report),
+) -> anyhow::Result<ExitCode> {
+    let state = project.state();
+    let Some(_lock) = state.lock()? else {
+        bail!("another `cargo stack up` was faster")
+    };
+    let mut signals = Signals::new()?;
+    let mut supervisor = Supervisor {
+        state: &state,
+        report: Report::new(std::process::id()),
+    };
+
+    // What was started dies when the future is dropped.
+    let started = tokio::select! {
+        started = supervisor.start(options) => started,
+        () = signals.stop.told() => {
+            state.remove_report();
+            eprintln!("\nstopped before everything was ready");
+            return Ok(ExitCode::from(130));
+        }
+    };
+    let mut stack = match started {
+        Ok(stack) => stack,
+        Err(error) => {
+            supervisor.fail(&error);
+            return Err(error);
+        }
+    };
+
+    let report = supervisor.report.clone();
+    let watched = tokio::select! {
+        watched = supervisor.watch(&mut stack, &mut signals) => watched,
+        never = async { when_ready(report).await; std::future::pending().await } => never,
+    };
+    eprintln!("\nstopping");
+    tokio::select! {
+        killed = stack.down() => {
+            let killed = killed.join(", ");
+            eprintln!("{}", if killed.is_empty() { "stopped".to_owned() } else { format!("stopped; killed, being too slow: {killed}") });
+        }
+        () = signals.stop.told() => eprintln!("killed everything, being told twice"),
+    }
+    match watched {
+        Ok(()) => {
+            state.remove_report();
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            supervisor.fail(&error);
+            Err(error)
+        }
+    }
+}
+
+struct Supervisor<'a> {
+    state: &'a State,
+    report: Report,
+}
+
+impl Supervisor<'_> {
+    async fn start(&mut self, options: Options) -> anyhow::Result<Stack> {
+        self.step("starting PostgreSQL, Redis, Kafka and the mail sink")?;
+        let mut stack = Stack::servers(options).await?;
+        self.step("migrating the databases")?;
+        stack.migrate().await?;
+        self.step("starting the processes")?;
+        stack.start_all().await?;
+        self.report.phase = Phase::Ready;
+        self.tell(&stack).await?;
+        Ok(stack)
+    }
+
+    /// Returns when it is told to stop, and fails when a child has died.
+    async fn watch(&mut self, stack: &mut Stack, signals: &mut Signals) -> anyhow::Result<()> {
+        let Signals { stop, scale } = signals;
+        loop {
+            tokio::select! {
+                () = stop.told() => return Ok(()),
+                _ = scale.recv() => {
+                    let answer = tokio::select! {
+                        answer = self.fulfil(stack) => answer?,
+                        () = stop.told() => return Ok(()),
+                    };
+                    if let Some(error) = answer.as_ref().and_then(|answer| answer.error.as_ref()) {
+                        eprintln!("stack: {error}");
+                    }
+                    self.report.answer = answer;
+                    self.tell(stack).await?;
+                }
+                () = tokio::time::sleep(LOOK) => {
+                    if let Some(death) = stack.dead()? {
+                        return Err(death);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Scales to what the wish says.
+    async fn fulfil(&self, stack: &mut Stack) -> anyhow::Result<Option<Answer>> {
+        let Some(wish) = self.state.wish()? else {
+            return Ok(None);
+        };
+        for (name, replicas) in &wish.replicas {
+            eprintln!("scaling {name} to {replicas}");
+            if let Err(error) = stack.scale(name, *replicas).await {
+                return Ok(Some(Answer {
+                    id: wish.id,
+                    error: Some(format!("{error:#}")),
+                }));
+            }
+        }
+        Ok(Some(Answer {
+            id: wish.id,
+            error: None,
+        }))
+    }
+
+    fn step(&mut self, step: &str) -> anyhow::Result<()> {
+        eprintln!("{step}");
+        self.report.step = step.to_owned();
+        self.state.write_report(&self.report)
+    }
+
+    async fn tell(&mut self, stack: &Stack) -> anyhow::Result<()> {
+        self.report.status = stack.status().await?;
+        self.state.write_report(&self.report)
+    }
+
+    fn fail(&mut self, error: &anyhow::Error) {
+        self.report.phase = Phase::Failed(format!("{error:#}"));
+        if let Err(error) = self.state.write_report(&self.report) {
+            eprintln!("stack: {error:#}");
+        }
+    }
+}
+
+impl Report {
+    fn new(pid: u32) -> Report {
+        Report {
+            pid,
+            phase: Phase::Starting,
+            step: String::new(),
+            status: stack::Status::default(),
+            answer: None,
+        }
+    }
+}
+
+/// The signals that mean something here.
+struct Signals {
+    stop: Stop,
+    /// The replicas that are wanted have changed. Not SIGHUP, which a closing terminal sends.
+    scale: Signal,
+}
+
+/// Ctrl-C, `down`, or a closing terminal.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        let stop = Stop {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        };
+        Ok(Signals {
+            stop,
+            scale: listen(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+impl Stop {
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
