@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 
 use crate::answer;
 use crate::api::products::ProductBody;
+use crate::checkout::Checkout;
 use crate::models::product;
 use crate::read::observed;
 use crate::trouble::{self, Trouble};
@@ -37,10 +38,12 @@ impl Source for Products {
     async fn load(&self, id: &ProductId) -> Result<Option<Loaded>, LoadError> {
         let loading = async {
             // Only now: whoever waits for Redis holds no connection.
-            let mut conn = self.pool.get().await.map_err(Trouble::from)?;
-            product::find(&mut conn, *id).await
+            let mut conn = Checkout::of(&self.pool).await?;
+            let found = product::find(&mut conn, *id).await;
+            conn.give_back();
+            found
         };
-        let product = observed(&self.pool, "load", loading).await?;
+        let product = observed("load", loading).await?;
         Ok(product.map(|product| Loaded {
             version: product.version.get(),
             mark: if product.status == ProductStatus::Active {

@@ -7,6 +7,7 @@ mod availability;
 mod body;
 mod cached;
 mod call;
+mod checkout;
 mod models;
 mod read;
 mod refusal;

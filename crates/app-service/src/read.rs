@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use chassis::Problem;
-use database::Pool;
 use diesel_async::AsyncPgConnection;
 use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::call::Call;
+use crate::checkout::Checkout;
 use crate::trouble::Trouble;
 
 /// Runs `query` on a connection of the pool, until the caller's deadline.
@@ -18,14 +18,16 @@ pub(crate) async fn read<T>(
     query: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Trouble>,
 ) -> Result<T, Problem> {
     let reading = async {
-        let mut conn = app.pool.get().await.map_err(Trouble::from)?;
-        query(&mut conn).await
+        let mut conn = Checkout::of(&app.pool).await?;
+        let outcome = query(&mut conn).await;
+        conn.give_back();
+        outcome
     };
-    Ok(call.within(observed(&app.pool, "read", reading)).await??)
+    Ok(call.within(observed("read", reading)).await??)
 }
 
 /// Runs `work` in a client span of the database, and measures it together with the wait for its connection.
-pub(crate) async fn observed<T>(pool: &Pool, operation: &'static str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn observed<T>(operation: &'static str, work: impl Future<Output = T>) -> T {
     let started = Instant::now();
     let span = tracing::info_span!(
         "postgresql",
@@ -42,8 +44,5 @@ pub(crate) async fn observed<T>(pool: &Pool, operation: &'static str, work: impl
         "db_operation_name" => operation,
     )
     .record(started.elapsed().as_secs_f64());
-    let status = pool.status();
-    metrics::gauge!("db_client_connection_count").set(status.size as f64);
-    metrics::gauge!("db_client_connection_pending_requests").set(status.waiting as f64);
     outcome
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use chassis::{Problem, trace};
 use database::Pool;
-use diesel_async::pooled_connection::deadpool::Object;
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager as _};
 use envelope::Fact;
 use outbox::Attribution;
@@ -14,6 +13,7 @@ use tracing::{Instrument as _, Span};
 use crate::app::App;
 use crate::cached;
 use crate::call::Call;
+use crate::checkout::Checkout;
 use crate::read::observed;
 use crate::trouble::Trouble;
 
@@ -54,26 +54,24 @@ pub(crate) async fn write<T>(
     call: &Call,
     decide: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<T>, Problem>,
 ) -> Result<T, Problem> {
-    let transaction = async {
-        let (conn, decided) = call.within(propose(&app.pool, call, decide)).await??;
-        // In a task of its own, which a caller that hangs up does not take along: between COMMIT and invalidation lies a
-        // stale cache.
-        let finishing = finish(app.clone(), conn, decided.facts).in_current_span();
-        tokio::spawn(finishing)
-            .await
-            .unwrap_or_else(|panicked| Err(Problem::internal(panicked)))?;
-        Ok(decided.answer)
-    };
-    observed(&app.pool, "transaction", transaction).await
+    let proposing = call.within(propose(&app.pool, call, decide));
+    let (conn, decided) = observed("transaction", proposing).await??;
+    // In a task of its own, which a caller that hangs up does not take along: between COMMIT and invalidation lies a
+    // stale cache.
+    let finishing = finish(app.clone(), conn, decided.facts).in_current_span();
+    tokio::spawn(finishing)
+        .await
+        .unwrap_or_else(|panicked| Err(Problem::internal(panicked)))?;
+    Ok(decided.answer)
 }
 
-/// Everything up to COMMIT. When this is cancelled, the pool finds its connection in a transaction and closes it.
+/// Everything up to COMMIT. When this is cancelled, the connection is closed, and PostgreSQL rolls back.
 async fn propose<T>(
     pool: &Pool,
     call: &Call,
     decide: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<T>, Problem>,
-) -> Result<(Object<AsyncPgConnection>, Decided<T>), Problem> {
-    let mut conn = pool.get().await.map_err(Trouble::from)?;
+) -> Result<(Checkout, Decided<T>), Problem> {
+    let mut conn = Checkout::of(pool).await?;
     AnsiTransactionManager::begin_transaction(&mut *conn)
         .await
         .map_err(Trouble::from)?;
@@ -93,28 +91,24 @@ async fn propose<T>(
     match decided {
         Ok(decided) => Ok((conn, decided)),
         Err(refusal) => {
-            if let Err(error) = AnsiTransactionManager::rollback_transaction(&mut *conn).await {
-                // The pool closes the connection, and PostgreSQL rolls back.
-                tracing::debug!(%error, "could not roll back");
+            match AnsiTransactionManager::rollback_transaction(&mut *conn).await {
+                Ok(()) => conn.give_back(),
+                Err(error) => tracing::debug!(%error, "could not roll back; the connection is closed"),
             }
             Err(refusal)
         }
     }
 }
 
-async fn finish(app: App, mut conn: Object<AsyncPgConnection>, facts: Vec<Fact>) -> Result<(), Problem> {
-    match timeout(
-        COMMIT_LIMIT,
-        AnsiTransactionManager::commit_transaction(&mut *conn),
-    )
-    .await
-    {
+async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<(), Problem> {
+    let committing = AnsiTransactionManager::commit_transaction(&mut *conn);
+    match timeout(COMMIT_LIMIT, observed("commit", committing)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(outcome_unknown().caused_by(error)),
         Err(late) => return Err(outcome_unknown().caused_by(late)),
     }
     // Others may need it while this waits for Redis.
-    drop(conn);
+    conn.give_back();
     if facts.is_empty() {
         return Ok(());
     }

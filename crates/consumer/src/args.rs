@@ -43,6 +43,8 @@ impl ConsumerArgs {
             // Default 64 MiB and 100,000 records of prefetch: the bounded queues behind this one decide how much is held.
             .set("queued.max.messages.kbytes", "16384")
             .set("queued.min.messages", "1000")
+            // Default 5 min: how long a topic or partition that was made after the start would wait for its consumer.
+            .set("topic.metadata.refresh.interval.ms", "30000")
             // Off by default. The high watermarks in it are where consumer_lag comes from.
             .set("statistics.interval.ms", "5000");
         config

@@ -20,7 +20,7 @@ use crate::runner::Health;
 const TICK: Duration = Duration::from_millis(50);
 /// Between commits to Kafka and updates of the gauges.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-const SEEK_LIMIT: Duration = Duration::from_secs(5);
+const SEEK_LIMIT: Duration = Duration::from_secs(1);
 /// Between two log lines about the same trouble with Kafka.
 const REPEAT_LOG: Duration = Duration::from_secs(30);
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// How often a child's end is looked for. It is one system call.
 const POLL: Duration = Duration::from_millis(10);
@@ -118,14 +119,16 @@ impl Child {
             .with_context(|| format!("cannot wait for {}", self.what))
     }
 
-    /// Says in one line that and how it ended, with the last thing that it wrote.
+    /// Says in one line that and how it ended, and why, when it ended by itself and said so.
     pub(crate) fn obituary(&self, status: ExitStatus) -> anyhow::Error {
-        let last = last_line(&self.log);
-        anyhow!(
-            "{} ended ({status}): {last}; its log is {}",
-            self.what,
-            self.log.display()
-        )
+        let (what, log) = (&self.what, self.log.display());
+        match status.code() {
+            Some(_) => anyhow!(
+                "{what} ended ({status}): {}; its log is {log}",
+                last_words(&self.log)
+            ),
+            None => anyhow!("{what} ended ({status}); its log is {log}"),
+        }
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
@@ -204,8 +207,8 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
     file.with_context(|| format!("cannot open {}", path.display()))
 }
 
-/// The last line of a log that says something: the last one with "ERROR" or "FATAL" among the last few, otherwise the last one.
-fn last_line(path: &Path) -> String {
+/// The line of a log that says most about the end: the last one with an error among the last few, otherwise the last one.
+fn last_words(path: &Path) -> String {
     let text = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
     let lines: Vec<&str> = text
         .lines()
@@ -214,14 +217,26 @@ fn last_line(path: &Path) -> String {
         .filter(|line| !line.is_empty())
         .take(30)
         .collect();
-    let telling = lines.iter().find(|line| {
+    let is_error = |line: &&&str| {
         ["ERROR", "FATAL", "PANIC", "rror:"]
             .iter()
             .any(|word| line.contains(word))
-    });
-    telling
-        .or(lines.first())
-        .map_or_else(|| "it wrote nothing".to_owned(), |line| (*line).to_owned())
+    };
+    let telling = lines.iter().find(is_error).or(lines.first());
+    telling.map_or_else(|| "it wrote nothing".to_owned(), |line| plain(line))
+}
+
+/// A JSON log line without what only machines want.
+fn plain(line: &str) -> String {
+    let Ok(Value::Object(fields)) = serde_json::from_str(line) else {
+        return line.to_owned();
+    };
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    match (text("message"), text("error")) {
+        (Some(message), Some(error)) => format!("{message}: {error}"),
+        (Some(message), None) => message.to_owned(),
+        (None, _) => line.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +263,20 @@ mod tests {
         assert!(
             error.contains("kafka ended (exit status: 3): FATAL: no space left on device"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn of_a_json_line_only_what_people_read_is_shown() {
+        let check = |line, expected| assert_eq!(plain(line), expected);
+        check(
+            r#"{"level":"ERROR","message":"cannot start","error":"no database","x":1}"#,
+            "cannot start: no database",
+        );
+        check(r#"{"level":"INFO","message":"bye"}"#, "bye");
+        check(
+            "FATAL: no space left on device",
+            "FATAL: no space left on device",
         );
     }
 

@@ -14,6 +14,7 @@ mod test;
 mod token;
 mod up;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,6 +100,15 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("stack: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints to the standard output; that nobody reads it any more (`cargo stack status | head`) is no error.
+fn show(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 async fn run(verb: Verb) -> anyhow::Result<ExitCode> {

@@ -1,7 +1,7 @@
 //! Kafka's administration over the wire: topics, ACLs and lag, without starting a JVM for each.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -17,10 +17,11 @@ use kafka_protocol::messages::offset_fetch_request::{
 };
 use kafka_protocol::messages::{
     ApiKey, BrokerId, CreateAclsRequest, CreateAclsResponse, CreateTopicsRequest,
-    CreateTopicsResponse, DeleteAclsRequest, DeleteAclsResponse, GroupId, ListOffsetsRequest,
-    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest,
-    OffsetFetchResponse, RequestHeader, ResponseHeader, SaslAuthenticateRequest,
-    SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, TopicName,
+    CreateTopicsResponse, DeleteAclsRequest, DeleteAclsResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, GroupId, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
+    MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, RequestHeader, ResponseHeader,
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -35,6 +36,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers are small; more than this is not Kafka.
 const MAX_ANSWER: usize = 16 << 20;
+
+/// The end offset of each partition of each topic.
+pub(crate) type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
 
 /// A connection as the super user. The local broker is one node, so it is the leader and the coordinator of everything.
 pub(crate) struct KafkaAdmin {
@@ -70,11 +74,12 @@ impl KafkaAdmin {
         Ok(admin)
     }
 
-    /// Whether the broker is registered, so that topics can be made.
+    /// Whether the broker is registered and leads every partition that it has.
     pub(crate) async fn is_up(&mut self) -> anyhow::Result<bool> {
-        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
+        let request = MetadataRequest::default().with_topics(None);
         let metadata: MetadataResponse = self.call(ApiKey::Metadata, 12, &request).await?;
-        Ok(!metadata.brokers.is_empty())
+        let mut partitions = metadata.topics.iter().flat_map(|topic| &topic.partitions);
+        Ok(!metadata.brokers.is_empty() && partitions.all(|partition| partition.error_code == 0))
     }
 
     /// Makes the topics that do not exist yet, with one replica each.
@@ -131,11 +136,32 @@ impl KafkaAdmin {
         Ok(())
     }
 
+    /// Has the broker make its internal topic of offsets, which it does only when the first group asks, and slowly.
+    pub(crate) async fn prepare_groups(&mut self, groups: &[&str]) -> anyhow::Result<()> {
+        self.patiently(async |admin| admin.find_coordinators(groups).await)
+            .await
+    }
+
+    async fn find_coordinators(&mut self, groups: &[&str]) -> anyhow::Result<()> {
+        let keys = groups
+            .iter()
+            .map(|group| StrBytes::from_string((*group).to_owned()));
+        let request = FindCoordinatorRequest::default().with_coordinator_keys(keys.collect());
+        let found: FindCoordinatorResponse =
+            self.call(ApiKey::FindCoordinator, 4, &request).await?;
+        for coordinator in found.coordinators {
+            check(coordinator.error_code).context("a group has no coordinator")?;
+        }
+        Ok(())
+    }
+
     /// The topics that exist, with the end offset of each partition.
-    pub(crate) async fn ends(
-        &mut self,
-        topics: &[&str],
-    ) -> anyhow::Result<BTreeMap<String, BTreeMap<i32, i64>>> {
+    pub(crate) async fn ends(&mut self, topics: &[&str]) -> anyhow::Result<Ends> {
+        self.patiently(async |admin| admin.try_ends(topics).await)
+            .await
+    }
+
+    async fn try_ends(&mut self, topics: &[&str]) -> anyhow::Result<Ends> {
         let wanted = topics
             .iter()
             .map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name))));
@@ -166,10 +192,9 @@ impl KafkaAdmin {
             .with_topics(existing.collect())
             .with_timeout_ms(5_000);
         let listed: ListOffsetsResponse = self.call(ApiKey::ListOffsets, 7, &request).await?;
-        let mut ends = BTreeMap::new();
+        let mut ends = Ends::new();
         for topic in listed.topics {
-            let partitions: &mut BTreeMap<i32, i64> =
-                ends.entry(topic.name.0.to_string()).or_default();
+            let partitions = ends.entry(topic.name.0.to_string()).or_default();
             for partition in topic.partitions {
                 check(partition.error_code).context("cannot read the end of a partition")?;
                 partitions.insert(partition.partition_index, partition.offset);
@@ -182,8 +207,16 @@ impl KafkaAdmin {
     pub(crate) async fn lag(
         &mut self,
         group: &str,
-        ends: &BTreeMap<String, BTreeMap<i32, i64>>,
+        ends: &Ends,
     ) -> anyhow::Result<BTreeMap<String, i64>> {
+        self.patiently(async |admin| {
+            admin.find_coordinators(&[group]).await?;
+            admin.try_lag(group, ends).await
+        })
+        .await
+    }
+
+    async fn try_lag(&mut self, group: &str, ends: &Ends) -> anyhow::Result<BTreeMap<String, i64>> {
         let topics = ends.iter().map(|(name, partitions)| {
             OffsetFetchRequestTopics::default()
                 .with_name(topic_name(name))
@@ -209,6 +242,25 @@ impl KafkaAdmin {
             }
         }
         Ok(lag)
+    }
+
+    /// Asks again while the broker says that something is being elected or loaded.
+    async fn patiently<T>(
+        &mut self,
+        ask: impl AsyncFn(&mut KafkaAdmin) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let answer = ask(self).await;
+            let error = answer
+                .as_ref()
+                .err()
+                .and_then(|error| error.downcast_ref::<ResponseError>());
+            if error.is_none_or(|error| !error.is_retriable()) || Instant::now() > deadline {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// One request and its answer, whose type the caller names. (The crate's own pairing of the two types needs its broker half.)

@@ -264,6 +264,8 @@ impl Servers {
         admin.create_topics(&events::topics::ALL).await?;
         if self.kafka.native.is_some() {
             admin.set_acls(&self.architecture.acls()).await?;
+            let groups: Vec<&str> = self.architecture.groups().map(|(group, _)| group).collect();
+            admin.prepare_groups(&groups).await?;
         }
         Ok(())
     }

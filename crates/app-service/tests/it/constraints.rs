@@ -106,3 +106,18 @@ async fn the_process_s_role_may_do_what_the_process_does_and_no_more() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_storefront_s_migration_goes_down_and_up_again() {
+    let shop = Shop::open().await;
+    let mut owner = database::dedicated(&shop.database.owner_url(), "test")
+        .await
+        .unwrap();
+    for script in [
+        include_str!("../../../../migrations/app/2026-01-01-000100_storefront/down.sql"),
+        include_str!("../../../../migrations/app/2026-01-01-000100_storefront/up.sql"),
+    ] {
+        owner.batch_execute(script).await.unwrap();
+    }
+    shop.product(1, serde_json::json!({})).await;
+}

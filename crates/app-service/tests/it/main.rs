@@ -1,10 +1,7 @@
 //! The process that ships, on a database of its own and a real Redis. Kafka is not reachable in most of these tests:
 //! nothing here may need it.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error should fail where it does"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod authorization;
 mod bad_input;

@@ -330,7 +330,7 @@ async fn mixed_concurrent_orders_neither_oversell_nor_deadlock() {
     let worker = async |index: usize| {
         for round in 0..8 {
             let product = |n: usize| products[(index + n * (1 + round % 3)) % products.len()].as_str();
-            let lines = if index % 2 == 0 {
+            let lines = if index.is_multiple_of(2) {
                 [(product(0), 1), (product(1), 2)]
             } else {
                 [(product(1), 1), (product(0), 2)]

@@ -116,6 +116,40 @@ async fn a_request_ends_at_its_deadline_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_request_that_ran_out_of_time_keeps_no_locks() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let first = shop.product(1, json!({})).await;
+    let second = shop.product(1, json!({})).await;
+    let mut holder = shop.superuser().await;
+    let lock = format!("BEGIN; SELECT FROM stock WHERE product_id = '{second}' FOR UPDATE");
+    holder.batch_execute(&lock).await.unwrap();
+
+    let line = |id: &str| json!({"product_id": id, "quantity": 1});
+    let order = shop
+        .request(&ada, Method::POST, "/v1/orders")
+        .header("x-request-deadline-ms", "500")
+        .json(&json!({"lines": [line(&first), line(&second)]}));
+    let order = tokio::spawn(answer(order));
+    shop.wait_for_a_blocked_statement().await;
+    // Makes the pool open another connection, which is then the first to be used again.
+    shop.get(&merchandiser(), "/v1/products")
+        .await
+        .expect(StatusCode::OK);
+    order.await.unwrap().expect_problem(504, "deadline-exceeded");
+
+    // Now the statement that nobody waits for any more goes on.
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    for product in [&first, &second] {
+        let path = format!("/v1/products/{product}/stock-adjustments");
+        let reply = shop.post(&merchandiser(), &path, json!({"delta": 1})).await;
+        assert_eq!(reply.expect(StatusCode::OK).body["quantity"], 2);
+    }
+    shop.check_facts().await;
+}
+
+#[tokio::test]
 async fn a_caller_who_hangs_up_leaves_all_of_a_write_or_nothing() {
     let shop = Shop::open().await;
     let ada = shopper("ada");

@@ -1,9 +1,6 @@
 //! Against a real Redis, which `cargo stack test` provides.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error should fail where it does"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod reads;
 mod shelf;

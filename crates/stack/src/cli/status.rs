@@ -1,10 +1,12 @@
 //! `cargo stack status`.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use stack::{Status, TopicStatus};
 
 use super::project::Project;
+use super::show;
 use super::state::Phase;
 
 pub(crate) async fn run(json: bool) -> anyhow::Result<ExitCode> {
@@ -12,49 +14,53 @@ pub(crate) async fn run(json: bool) -> anyhow::Result<ExitCode> {
     let state = project.state();
     let Some(mut report) = state.running()? else {
         if json {
-            println!("{}", serde_json::to_string_pretty(&Status::default())?);
+            show(&serde_json::to_string_pretty(&Status::default())?)?;
         } else {
-            println!("not running; `cargo stack up` starts it");
+            show("not running; `cargo stack up` starts it")?;
             if let Some(Phase::Failed(line)) = state.report()?.map(|report| report.phase) {
-                println!("it ended with: {line}");
+                show(&format!("it ended with: {line}"))?;
             }
         }
         return Ok(ExitCode::FAILURE);
     };
     report.status.refresh().await;
     if json {
-        println!("{}", serde_json::to_string_pretty(&report.status)?);
+        show(&serde_json::to_string_pretty(&report.status)?)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let mut text = String::new();
     if report.phase == Phase::Starting {
-        println!("starting: {}\n", report.step);
+        let _ = writeln!(text, "starting: {}\n", report.step);
     }
-    print_status(&report.status);
-    let bootstrap = report
-        .status
-        .servers
-        .get("kafka")
-        .map(|kafka| kafka.address.clone())
-        .unwrap_or_default();
+    let kafka = report.status.servers.get("kafka");
+    let bootstrap = kafka.map(|kafka| kafka.address.clone()).unwrap_or_default();
+    describe(&report.status, &mut text);
     match stack::topics(&project.options(&[]), &bootstrap).await {
-        Ok(topics) => print_topics(&topics),
-        Err(error) => println!("\ntopics are not known: {error:#}"),
+        Ok(topics) => describe_topics(&topics, &mut text),
+        Err(error) => {
+            let _ = writeln!(text, "\ntopics are not known: {error:#}");
+        }
     }
-    println!(
+    let _ = write!(
+        text,
         "\nsupervisor {}; logs in {}",
         report.pid,
         state.logs().display()
     );
+    show(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_status(status: &Status) {
-    println!(
+// Writing to a String cannot fail.
+fn describe(status: &Status, text: &mut String) {
+    let _ = writeln!(
+        text,
         "{:<22} {:>8}  {:<7} {:<24} {:<24} log",
         "process", "pid", "ready", "http", "admin"
     );
     for process in &status.processes {
-        println!(
+        let _ = writeln!(
+            text,
             "{:<22} {:>8}  {:<7} {:<24} {:<24} {}",
             format!("{} {}", process.name, process.replica),
             pid(process.pid),
@@ -64,23 +70,25 @@ fn print_status(status: &Status) {
             process.log.display(),
         );
     }
-    println!(
+    let _ = writeln!(
+        text,
         "\n{:<22} {:>8}  {:<32} {:<24} log",
         "server", "pid", "address", "http"
     );
     for (name, server) in &status.servers {
         let http = server.http.as_deref().unwrap_or("-");
-        println!(
-            "{name:<22} {:>8}  {:<32} {http:<24} {}",
-            pid(server.pid),
-            server.address,
-            server.log.display()
+        let (pid, log) = (pid(server.pid), server.log.display());
+        let _ = writeln!(
+            text,
+            "{name:<22} {pid:>8}  {:<32} {http:<24} {log}",
+            server.address
         );
     }
 }
 
-fn print_topics(topics: &[TopicStatus]) {
-    println!(
+fn describe_topics(topics: &[TopicStatus], text: &mut String) {
+    let _ = writeln!(
+        text,
         "\n{:<26} {:>10} {:>10}  lag",
         "topic", "partitions", "records"
     );
@@ -90,11 +98,15 @@ fn print_topics(topics: &[TopicStatus]) {
             .iter()
             .map(|(group, behind)| format!("{group} {behind}"))
             .collect();
-        println!(
-            "{:<26} {:>10} {:>10}  {}",
-            topic.name,
-            topic.partitions,
-            topic.records,
+        let TopicStatus {
+            name,
+            partitions,
+            records,
+            ..
+        } = topic;
+        let _ = writeln!(
+            text,
+            "{name:<26} {partitions:>10} {records:>10}  {}",
             lag.join(", ")
         );
     }

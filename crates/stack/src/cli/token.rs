@@ -6,6 +6,7 @@ use clap::Args;
 use stack::{Grant, Keys};
 
 use super::project::Project;
+use super::show;
 
 /// Everything that the tour needs: a shop operator and a customer in one.
 pub(crate) const SCOPES: &str = "catalogue:write customers:write customers:read:any orders:write orders:read:any orders:fulfil \
@@ -33,7 +34,7 @@ pub(crate) fn run(token: &Token) -> anyhow::Result<ExitCode> {
         scopes: &token.scopes,
         email,
     };
-    println!("{}", keys.token(grant, &project.architecture.audiences()));
+    show(&keys.token(grant, &project.architecture.audiences()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,7 +13,7 @@ use super::build::build;
 use super::project::Project;
 use super::seed::{self, Shop};
 use super::state::{Phase, Report, State, Wish};
-use super::{prerequisites, supervise, token};
+use super::{prerequisites, show, supervise, token};
 
 #[derive(Args)]
 pub(crate) struct Up {
@@ -186,23 +186,18 @@ pub(crate) async fn seed_shop(project: &Project, report: &Report) -> anyhow::Res
 pub(crate) fn print_summary(project: &Project, report: &Report) -> anyhow::Result<()> {
     let token = token::of_the_tour(project)?;
     let public = report.public_url(project.architecture.public()?)?;
-    println!();
-    for process in report
-        .status
-        .processes
-        .iter()
-        .filter(|process| process.http.is_some())
-    {
+    let mut lines = vec![String::new()];
+    for process in report.status.processes.iter() {
         let replica = if process.replica == 1 {
             String::new()
         } else {
             format!(" {}", process.replica)
         };
-        println!(
-            "{:<22} {}",
-            format!("{}{replica}", process.name),
-            process.http.as_deref().unwrap_or_default()
-        );
+        let http = process
+            .http
+            .as_ref()
+            .map(|http| format!("{:<22} {http}", format!("{}{replica}", process.name)));
+        lines.extend(http);
     }
     for (name, server) in &report.status.servers {
         let http = server
@@ -210,23 +205,29 @@ pub(crate) fn print_summary(project: &Project, report: &Report) -> anyhow::Resul
             .as_ref()
             .map(|http| format!("  {http}/api/v1/messages"))
             .unwrap_or_default();
-        println!("{name:<22} {}{http}", server.address);
+        lines.push(format!("{name:<22} {}{http}", server.address));
     }
-    println!("{:<22} {}", "logs", project.state().logs().display());
-    println!(
+    lines.push(format!(
+        "{:<22} {}",
+        "logs",
+        project.state().logs().display()
+    ));
+    lines.push(format!(
         "\nA token for the tour (alice, every scope, 12 hours; `cargo stack token` makes others):\n{token}\n"
-    );
-    println!("curl -s -H 'authorization: Bearer {token}' '{public}/v1/products?limit=3'\n");
+    ));
+    lines.push(format!(
+        "curl -s -H 'authorization: Bearer {token}' '{public}/v1/products?limit=3'\n"
+    ));
     let sku = format!("TOUR-{:06}", rand::random_range(0..1_000_000));
     let product = serde_json::json!({
-        "sku": sku, "name": "Walnut desk lamp", "description": "A lamp to try the tour with.", "price_minor": 4900,
+        "sku": sku, "name": "Walnut Reading Lamp", "description": "A lamp to try the tour with.", "price_minor": 4900,
         "currency": "EUR", "quantity": 12, "status": "active",
     });
-    println!(
+    lines.push(format!(
         "curl -s -X POST '{public}/v1/products' -H 'authorization: Bearer {token}' -H 'content-type: application/json' \
          -H 'idempotency-key: {sku}' -d '{product}'"
-    );
-    Ok(())
+    ));
+    show(&lines.join("\n"))
 }
 
 #[cfg(test)]
