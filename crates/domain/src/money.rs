@@ -88,7 +88,7 @@ impl Money {
         self.currency
     }
 
-    pub fn add(self, other: Money) -> Result<Money, MoneyError> {
+    pub fn plus(self, other: Money) -> Result<Money, MoneyError> {
         if self.currency != other.currency {
             return Err(MoneyError::MixedCurrencies);
         }
@@ -126,14 +126,14 @@ mod tests {
         let usd: Currency = "USD".parse().unwrap();
         let largest = Money::new(Money::MAX_MINOR, eur).unwrap();
         assert_eq!(
-            largest.add(Money::new(1, eur).unwrap()),
+            largest.plus(Money::new(1, eur).unwrap()),
             Err(MoneyError::OutOfRange)
         );
         assert_eq!(largest.times(i64::MAX), Err(MoneyError::OutOfRange));
         assert_eq!(largest.times(-1), Err(MoneyError::OutOfRange));
         assert_eq!(Money::new(-1, eur), Err(MoneyError::OutOfRange));
         assert_eq!(
-            Money::zero(eur).add(Money::zero(usd)),
+            Money::zero(eur).plus(Money::zero(usd)),
             Err(MoneyError::MixedCurrencies)
         );
     }

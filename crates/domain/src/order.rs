@@ -151,7 +151,7 @@ impl Order {
             let amount = amount.map_err(|_| OrderRefusal::TotalTooLarge)?;
             total = Some(match total {
                 None => amount,
-                Some(total) => total.add(amount).map_err(|e| match e {
+                Some(total) => total.plus(amount).map_err(|e| match e {
                     MoneyError::MixedCurrencies => OrderRefusal::MixedCurrencies(product_id),
                     _ => OrderRefusal::TotalTooLarge,
                 })?,

@@ -25,9 +25,9 @@ const PARALLEL: usize = 4;
 /// Between two looks at the table when nothing wakes the sender.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Longer than everything before the message takes, and than a database that comes back takes.
-const LEASE_SECONDS: f64 = 60.0;
-const RENEW_INTERVAL: Duration = Duration::from_secs(15);
+/// Longer than everything before the message may take. Short, because what a dead sender held waits for its end.
+const LEASE_SECONDS: f64 = 30.0;
+const RENEW_INTERVAL: Duration = Duration::from_secs(8);
 
 const FIRST_PAUSE_SECONDS: f64 = 1.0;
 const LONGEST_PAUSE_SECONDS: f64 = 900.0;

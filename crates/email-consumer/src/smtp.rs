@@ -61,10 +61,10 @@ impl FromStr for SmtpUrl {
     }
 }
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// From the connection to the recipient's acceptance.
-const OPEN_LIMIT: Duration = Duration::from_secs(30);
+const OPEN_LIMIT: Duration = Duration::from_secs(15);
 
 /// For the answer to a whole message: what RFC 5321 (4.5.3.2.6) asks of a client.
 const ANSWER_LIMIT: Duration = Duration::from_secs(600);

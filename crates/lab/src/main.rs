@@ -1,1 +1,203 @@
-fn main() {}
+//! `cargo lab`: chaos, benchmarks and the ledger.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lab::benches::{Bench, smoke};
+use lab::ledger::sources::Sources;
+use lab::ledger::{Ledger, Verdict};
+use lab::scenarios::{Scenario, kill};
+use lab::{Arena, Folder};
+use serde::Serialize;
+
+/// Faults, measurements and the ledger that tells whether the system kept its promises.
+#[derive(Parser)]
+#[command(name = "lab", bin_name = "cargo lab")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Measure, on a stack of its own
+    Bench {
+        #[command(flatten)]
+        which: Which<Bench>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Break things under load, on a stack of its own; the ledger must balance afterwards
+    Chaos {
+        #[command(flatten)]
+        which: Which<Scenario>,
+        /// Kills of each process that must land with work in flight
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        kills: u32,
+        /// Orders per second
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rate: u32,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Compare what the databases of the running `cargo stack up` hold: exits with 0 when it balances, 1 when it does not, and 75
+    /// when the system did not stand still
+    Ledger {
+        /// How long to wait until the consumers have caught up, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Args)]
+struct Which<T: ValueEnum + Clone + Send + Sync + 'static> {
+    /// Which one
+    #[arg(required_unless_present = "list", value_enum)]
+    name: Option<T>,
+    /// List the names
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Args)]
+struct Output {
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+/// sysexits' EX_TEMPFAIL: ask again later.
+const CATCHING_UP: u8 = 75;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("lab=info,warn")),
+        )
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let verb = Cli::parse().verb;
+    let runtime = tokio::runtime::Runtime::new().expect("the system has threads left");
+    let outcome = runtime.block_on(run(verb));
+    // librdkafka's and the processes' threads may still be ending.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome.unwrap_or_else(|error| {
+        eprintln!("lab: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Bench { which, output } => match which.name {
+            Some(Bench::Smoke) => bench_smoke(&output).await,
+            None => Ok(list::<Bench>()),
+        },
+        Verb::Chaos {
+            which,
+            kills,
+            rate,
+            output,
+        } => match which.name {
+            Some(Scenario::Kill) => chaos_kill(kill::Plan { kills, rate }, &output).await,
+            None => Ok(list::<Scenario>()),
+        },
+        Verb::Ledger { wait, output } => {
+            let sources = Sources::of_running(&stack::find_root()?)?;
+            let ledger = Ledger::read(&sources, Duration::from_secs(wait)).await?;
+            print(&ledger, &output)?;
+            Ok(match ledger.verdict() {
+                Verdict::Balanced => ExitCode::SUCCESS,
+                Verdict::NotBalanced => ExitCode::FAILURE,
+                Verdict::CatchingUp => ExitCode::from(CATCHING_UP),
+            })
+        }
+    }
+}
+
+async fn bench_smoke(output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-smoke")?;
+    let mut options = folder.options(&binaries)?;
+    options.env = smoke::environment(&folder)?;
+    let arena = Arena::up(folder, options).await?;
+    let report = smoke::run(&arena).await;
+    arena.down().await;
+    print(&report?, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn chaos_kill(plan: kill::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("chaos-kill")?;
+    let mut options = folder.options(&binaries)?;
+    // The servers live on, and what they wrote survives without it.
+    options.fsync = false;
+    let mut arena = Arena::up(folder, options).await?;
+    let report = kill::run(&mut arena.stack, plan).await;
+    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    if passed {
+        arena.down().await;
+    } else {
+        let kept = arena.down_and_keep().await;
+        tracing::warn!("its data and logs are kept in {}", kept.display());
+    }
+    print(&report?, output)?;
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Builds what a stack runs, in release, and returns where it is. Cargo shows its progress.
+fn build() -> anyhow::Result<PathBuf> {
+    let root = stack::find_root()?;
+    let programs = lab::programs(&root)?;
+    tracing::info!("building in release: {}", programs.join(", "));
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(&root).args(["build", "--release", "--bins"]);
+    for program in &programs {
+        cargo.args(["--package", program]);
+    }
+    let status = cargo.status().context("cannot start cargo")?;
+    ensure!(status.success(), "cargo build failed");
+    Ok(release_folder(&root))
+}
+
+fn release_folder(root: &Path) -> PathBuf {
+    stack::target_dir(root).join("release")
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what a user asked for goes to stdout, all else to stderr"
+)]
+fn list<T: ValueEnum>() -> ExitCode {
+    for value in T::value_variants().iter().filter_map(T::to_possible_value) {
+        let about = value.get_help().map(ToString::to_string).unwrap_or_default();
+        println!("{:<10} {about}", value.get_name());
+    }
+    ExitCode::SUCCESS
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what a user asked for goes to stdout, all else to stderr"
+)]
+fn print(report: &(impl fmt::Display + Serialize), output: &Output) -> anyhow::Result<()> {
+    if output.json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(())
+}

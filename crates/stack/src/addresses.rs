@@ -18,8 +18,7 @@ impl Stack {
     pub fn http_url(&self, name: &str, replica: u16) -> anyhow::Result<String> {
         Ok(format!(
             "http://{}",
-            self.ports
-                .address(&Listener::Http(name.to_owned(), replica))?
+            self.ports.address(&Listener::Http(name.to_owned(), replica))?
         ))
     }
 
@@ -27,8 +26,7 @@ impl Stack {
     pub fn admin_url(&self, name: &str, replica: u16) -> anyhow::Result<String> {
         Ok(format!(
             "http://{}",
-            self.ports
-                .address(&Listener::Admin(name.to_owned(), replica))?
+            self.ports.address(&Listener::Admin(name.to_owned(), replica))?
         ))
     }
 
@@ -112,10 +110,7 @@ impl Stack {
 
     /// The status with nobody asked whether it is ready.
     fn describe(&self) -> anyhow::Result<Status> {
-        let mut replicas: Vec<_> = self
-            .wanted()
-            .chain(self.processes.keys().cloned())
-            .collect();
+        let mut replicas: Vec<_> = self.wanted().chain(self.processes.keys().cloned()).collect();
         replicas.sort();
         replicas.dedup();
         let processes = replicas.into_iter().map(|(name, replica)| {

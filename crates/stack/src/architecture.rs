@@ -81,8 +81,8 @@ impl Architecture {
     /// Reads `architecture.toml` in the workspace's root.
     pub fn read(root: &Path) -> anyhow::Result<Architecture> {
         let path = root.join("architecture.toml");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Architecture::parse(&text).with_context(|| format!("{} is not valid", path.display()))
     }
 

@@ -31,8 +31,7 @@ impl Artifacts {
         let parent = target.join("stack-servers");
         let home = parent.join(format!("{:016x}", hasher.finish()));
         crate::files::make_dir(&parent)?;
-        let lock =
-            File::create(parent.join("lock")).context("cannot open the servers' lock file")?;
+        let lock = File::create(parent.join("lock")).context("cannot open the servers' lock file")?;
         lock.lock().context("cannot lock the servers' folder")?;
         if !home.exists() {
             let partial = parent.join("partial");
@@ -93,8 +92,7 @@ fn copy_dependencies(pom: &Path, jars: &Path, progress: &impl Fn(&str)) -> anyho
 
 /// The one jar whose name starts with `prefix`.
 fn jar(jars: &Path, prefix: &str) -> anyhow::Result<zip::ZipArchive<BufReader<File>>> {
-    let entries =
-        std::fs::read_dir(jars).with_context(|| format!("cannot list {}", jars.display()))?;
+    let entries = std::fs::read_dir(jars).with_context(|| format!("cannot list {}", jars.display()))?;
     for entry in entries {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(prefix) {
@@ -108,10 +106,7 @@ fn jar(jars: &Path, prefix: &str) -> anyhow::Result<zip::ZipArchive<BufReader<Fi
 }
 
 /// The name of the first entry that is like it.
-fn entry(
-    archive: &zip::ZipArchive<BufReader<File>>,
-    like: impl Fn(&str) -> bool,
-) -> Option<String> {
+fn entry(archive: &zip::ZipArchive<BufReader<File>>, like: impl Fn(&str) -> bool) -> Option<String> {
     archive
         .file_names()
         .filter_map(Result::ok)
@@ -122,8 +117,7 @@ fn entry(
 /// The jar holds one `.txz`; it is decompressed as it is read.
 fn unpack_postgres(jars: &Path, to: &Path) -> anyhow::Result<()> {
     let mut archive = jar(jars, "embedded-postgres-binaries-")?;
-    let name = entry(&archive, |name| name.ends_with(".txz"))
-        .context("the PostgreSQL jar holds no .txz")?;
+    let name = entry(&archive, |name| name.ends_with(".txz")).context("the PostgreSQL jar holds no .txz")?;
     let entry = archive.by_name(&name)?;
     let plain = lzma_rust2::XzReader::new(BufReader::new(entry), true);
     tar::Archive::new(BufReader::new(plain))
@@ -154,8 +148,7 @@ fn unpack_redis(jars: &Path, to: &Path) -> anyhow::Result<()> {
     let name = entry(&archive, |name| {
         name.starts_with("redis-server-") && name.ends_with(&suffix)
     });
-    let name =
-        name.with_context(|| format!("the Redis jar has no server for {system} {machine}"))?;
+    let name = name.with_context(|| format!("the Redis jar has no server for {system} {machine}"))?;
     let mut entry = archive.by_name(&name)?;
     let mut file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
     std::io::copy(&mut entry, &mut file).context("cannot unpack Redis")?;

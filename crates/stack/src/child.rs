@@ -31,11 +31,7 @@ impl Spawner {
     pub(crate) fn new() -> Spawner {
         let (requests, inbox) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
-            for Request {
-                mut command,
-                answer,
-            } in inbox
-            {
+            for Request { mut command, answer } in inbox {
                 // Nobody waiting for the answer means that the child is not wanted either, and dropping it would leave it running.
                 if let Err(mpsc::SendError(Ok(mut unwanted))) = answer.send(command.spawn()) {
                     let _ = unwanted.kill();
@@ -47,12 +43,7 @@ impl Spawner {
     }
 
     /// Starts `command` with its output appended to `log`. `what` names it in messages.
-    pub(crate) fn spawn(
-        &self,
-        what: &str,
-        mut command: Command,
-        log: &Path,
-    ) -> anyhow::Result<Child> {
+    pub(crate) fn spawn(&self, what: &str, mut command: Command, log: &Path) -> anyhow::Result<Child> {
         let output = open_log(log)?;
         let errors = output.try_clone()?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
@@ -217,12 +208,14 @@ fn last_words(path: &Path) -> String {
         .filter(|line| !line.is_empty())
         .take(30)
         .collect();
-    let is_error = |line: &&&str| {
-        ["ERROR", "FATAL", "PANIC", "rror:"]
+    let find = |words: &[&str]| {
+        lines
             .iter()
-            .any(|word| line.contains(word))
+            .find(|line| words.iter().any(|word| line.contains(word)))
     };
-    let telling = lines.iter().find(is_error).or(lines.first());
+    let telling = find(&["No space left", "in use"])
+        .or_else(|| find(&["ERROR", "FATAL", "PANIC", "rror:"]))
+        .or(lines.first());
     telling.map_or_else(|| "it wrote nothing".to_owned(), |line| plain(line))
 }
 
@@ -253,8 +246,7 @@ mod tests {
     async fn a_failed_command_is_reported_with_its_telling_line() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("x.log");
-        let command =
-            shell("echo starting; echo 'FATAL: no space left on device'; echo bye; exit 3");
+        let command = shell("echo starting; echo 'FATAL: no space left on device'; echo bye; exit 3");
         let error = Spawner::new()
             .run("kafka", command, &log, Duration::from_secs(10))
             .await
@@ -274,10 +266,7 @@ mod tests {
             "cannot start: no database",
         );
         check(r#"{"level":"INFO","message":"bye"}"#, "bye");
-        check(
-            "FATAL: no space left on device",
-            "FATAL: no space left on device",
-        );
+        check("FATAL: no space left on device", "FATAL: no space left on device");
     }
 
     #[tokio::test]
@@ -304,11 +293,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spawner = Spawner::new();
         let mut child = spawner
-            .spawn(
-                "sleeper",
-                shell("exec sleep 600"),
-                &dir.path().join("x.log"),
-            )
+            .spawn("sleeper", shell("exec sleep 600"), &dir.path().join("x.log"))
             .unwrap();
         drop(spawner);
         let deadline = Instant::now() + Duration::from_secs(30);

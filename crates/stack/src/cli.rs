@@ -89,9 +89,7 @@ enum Verb {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     // One thread: children are watched by polling, and there is little else to do.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(cli.verb)),
         Err(error) => Err(error.into()),

@@ -110,7 +110,7 @@ impl Native {
         if self.data().join("meta.properties").exists() {
             return Ok(());
         }
-        let cluster = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
+        let cluster = cluster_id(rand::random());
         let mut format = self.java();
         format.args([
             "kafka.tools.StorageTool",
@@ -128,9 +128,7 @@ impl Native {
 
     pub(crate) fn server(&self) -> Command {
         let mut server = self.java();
-        server
-            .arg("kafka.Kafka")
-            .arg(self.home.join("server.properties"));
+        server.arg("kafka.Kafka").arg(self.home.join("server.properties"));
         server
     }
 
@@ -151,9 +149,7 @@ impl Native {
             "-Dlog4j2.configurationFile=file:{}",
             self.home.join("log4j2.properties").display()
         ));
-        java.arg("-cp")
-            .arg(self.jars.join("*"))
-            .current_dir(&self.home);
+        java.arg("-cp").arg(self.jars.join("*")).current_dir(&self.home);
         for variable in ["_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "CLASSPATH"] {
             java.env_remove(variable);
         }
@@ -216,6 +212,12 @@ impl Native {
     }
 }
 
+/// Sixteen bytes as Kafka writes them. The first bit is cleared, because an id that starts with `-` would be taken for an option.
+fn cluster_id(mut bytes: [u8; 16]) -> String {
+    bytes[0] &= 0x7f;
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
 /// Everything goes to the log file that the child's output is.
 const LOG4J: &str = "\
 status = warn
@@ -231,6 +233,14 @@ rootLogger.appenderRef.out.ref = out
 mod tests {
     use super::*;
     use crate::secrets::Passwords;
+
+    #[test]
+    fn a_cluster_id_is_no_option() {
+        for first in 0..=u8::MAX {
+            let id = cluster_id([first; 16]);
+            assert!(id.len() == 22 && !id.starts_with('-'), "{id}");
+        }
+    }
 
     #[test]
     fn only_processes_with_an_arrow_to_kafka_are_its_users() {

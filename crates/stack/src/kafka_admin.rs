@@ -12,16 +12,13 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::offset_fetch_request::{
-    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
-};
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::{
-    ApiKey, BrokerId, CreateAclsRequest, CreateAclsResponse, CreateTopicsRequest,
-    CreateTopicsResponse, DeleteAclsRequest, DeleteAclsResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, GroupId, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, RequestHeader, ResponseHeader,
-    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
-    TopicName,
+    ApiKey, BrokerId, CreateAclsRequest, CreateAclsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteAclsRequest, DeleteAclsResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId,
+    ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest,
+    OffsetFetchResponse, RequestHeader, ResponseHeader, SaslAuthenticateRequest, SaslAuthenticateResponse,
+    SaslHandshakeRequest, SaslHandshakeResponse, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -60,15 +57,13 @@ impl KafkaAdmin {
         if let Some(login) = &kafka.admin {
             let handshake =
                 SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
-            let answer: SaslHandshakeResponse =
-                admin.call(ApiKey::SaslHandshake, 1, &handshake).await?;
+            let answer: SaslHandshakeResponse = admin.call(ApiKey::SaslHandshake, 1, &handshake).await?;
             check(answer.error_code)?;
             let token = format!("\0{}\0{}", login.user, login.password);
             let authenticate =
                 SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(token.into_bytes()));
-            let answer: SaslAuthenticateResponse = admin
-                .call(ApiKey::SaslAuthenticate, 2, &authenticate)
-                .await?;
+            let answer: SaslAuthenticateResponse =
+                admin.call(ApiKey::SaslAuthenticate, 2, &authenticate).await?;
             check(answer.error_code)?;
         }
         Ok(admin)
@@ -127,8 +122,7 @@ impl KafkaAdmin {
                 None => {}
             }
         }
-        let request =
-            CreateAclsRequest::default().with_creations(acls.iter().map(creation).collect());
+        let request = CreateAclsRequest::default().with_creations(acls.iter().map(creation).collect());
         let created: CreateAclsResponse = self.call(ApiKey::CreateAcls, 3, &request).await?;
         for result in created.results {
             check(result.error_code).context("cannot make an ACL")?;
@@ -147,8 +141,7 @@ impl KafkaAdmin {
             .iter()
             .map(|group| StrBytes::from_string((*group).to_owned()));
         let request = FindCoordinatorRequest::default().with_coordinator_keys(keys.collect());
-        let found: FindCoordinatorResponse =
-            self.call(ApiKey::FindCoordinator, 4, &request).await?;
+        let found: FindCoordinatorResponse = self.call(ApiKey::FindCoordinator, 4, &request).await?;
         for coordinator in found.coordinators {
             check(coordinator.error_code).context("a group has no coordinator")?;
         }
@@ -157,8 +150,7 @@ impl KafkaAdmin {
 
     /// The topics that exist, with the end offset of each partition.
     pub(crate) async fn ends(&mut self, topics: &[&str]) -> anyhow::Result<Ends> {
-        self.patiently(async |admin| admin.try_ends(topics).await)
-            .await
+        self.patiently(async |admin| admin.try_ends(topics).await).await
     }
 
     async fn try_ends(&mut self, topics: &[&str]) -> anyhow::Result<Ends> {
@@ -204,11 +196,7 @@ impl KafkaAdmin {
     }
 
     /// How many records of each topic the group has not committed yet. Partitions without a commit count whole.
-    pub(crate) async fn lag(
-        &mut self,
-        group: &str,
-        ends: &Ends,
-    ) -> anyhow::Result<BTreeMap<String, i64>> {
+    pub(crate) async fn lag(&mut self, group: &str, ends: &Ends) -> anyhow::Result<BTreeMap<String, i64>> {
         self.patiently(async |admin| {
             admin.find_coordinators(&[group]).await?;
             admin.try_lag(group, ends).await

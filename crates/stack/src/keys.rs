@@ -44,11 +44,8 @@ impl Keys {
             assertion: key(&dir.join("assertion.pem"))?,
             dir: dir.to_owned(),
         };
-        crate::files::write_private(&keys.jwks_file(), jwks(&keys.issuer).to_string().as_bytes())?;
-        crate::files::write_private(
-            &keys.assertion_jwks_file(),
-            jwks(&keys.assertion).to_string().as_bytes(),
-        )?;
+        publish(&keys.jwks_file(), &keys.issuer)?;
+        publish(&keys.assertion_jwks_file(), &keys.assertion)?;
         Ok(keys)
     }
 
@@ -100,12 +97,8 @@ impl Keys {
 /// Reads a PKCS#8 PEM, or makes one with mode 0600.
 fn key(path: &Path) -> anyhow::Result<SigningKey> {
     if path.exists() {
-        let pem = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let text: String = pem
-            .lines()
-            .filter(|line| !line.starts_with("-----"))
-            .collect();
+        let pem = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
         let der = STANDARD
             .decode(text)
             .with_context(|| format!("{} is not a PEM file", path.display()))?;
@@ -126,6 +119,15 @@ fn key(path: &Path) -> anyhow::Result<SigningKey> {
     );
     crate::files::write_private(path, pem.as_bytes())?;
     Ok(key)
+}
+
+/// Writes the public set, unless it is there already.
+fn publish(path: &Path, key: &SigningKey) -> anyhow::Result<()> {
+    let set = jwks(key).to_string();
+    if std::fs::read(path).is_ok_and(|there| there == set.as_bytes()) {
+        return Ok(());
+    }
+    crate::files::write_private(path, set.as_bytes())
 }
 
 /// Says which key it is; derived from the key, so that it changes with it.
@@ -161,13 +163,10 @@ mod tests {
         let token = keys.token_at(grant, &["plumbline"], 1_000);
         let [header, claims, signature] = token.split('.').collect::<Vec<_>>().try_into().unwrap();
 
-        let published: Value =
-            serde_json::from_slice(&std::fs::read(keys.jwks_file()).unwrap()).unwrap();
+        let published: Value = serde_json::from_slice(&std::fs::read(keys.jwks_file()).unwrap()).unwrap();
         let published = &published["keys"][0];
         assert_eq!(part(header)["kid"], published["kid"]);
-        let x = URL_SAFE_NO_PAD
-            .decode(published["x"].as_str().unwrap())
-            .unwrap();
+        let x = URL_SAFE_NO_PAD.decode(published["x"].as_str().unwrap()).unwrap();
         let key = VerifyingKey::from_bytes(&x.try_into().unwrap()).unwrap();
         let signature = Signature::from_slice(&URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
         key.verify(format!("{header}.{claims}").as_bytes(), &signature)

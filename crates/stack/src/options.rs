@@ -103,8 +103,8 @@ impl Options {
         self.dir.join("logs")
     }
 
-    /// The program that is the mail sink, too.
-    pub(crate) fn stack_binary(&self) -> PathBuf {
+    /// This program, which is the mail sink and the supervisor, too. Not the running file: a build may have replaced it by now.
+    pub fn stack_binary(&self) -> PathBuf {
         self.binaries.join("stack")
     }
 }

@@ -86,9 +86,7 @@ fn process(name: &str) -> anyhow::Result<u16> {
     let found = known.into_iter().find(|(known, _)| *known == name);
     Ok(found
         .with_context(|| {
-            format!(
-                "process {name:?} has no fixed port yet; give it one in crates/stack/src/ports.rs"
-            )
+            format!("process {name:?} has no fixed port yet; give it one in crates/stack/src/ports.rs")
         })?
         .1)
 }
@@ -131,9 +129,8 @@ impl PortBook {
 
     pub(crate) fn port(&self, listener: &Listener) -> anyhow::Result<u16> {
         let port = self.given.get(listener);
-        port.copied().with_context(|| {
-            format!("{listener} has no port; there are at most {MAX_REPLICAS} replicas")
-        })
+        port.copied()
+            .with_context(|| format!("{listener} has no port; there are at most {MAX_REPLICAS} replicas"))
     }
 
     /// `127.0.0.1:port`.
@@ -190,10 +187,7 @@ pub fn check_ports(options: &Options, architecture: &Architecture) -> anyhow::Re
             external.kafka_bootstrap.is_none(),
             vec![Listener::Kafka, Listener::KafkaController],
         ),
-        (
-            options.runs_mail_sink(),
-            vec![Listener::Smtp, Listener::SmtpHttp],
-        ),
+        (options.runs_mail_sink(), vec![Listener::Smtp, Listener::SmtpHttp]),
     ];
     let servers = native
         .into_iter()
@@ -206,11 +200,7 @@ pub fn check_ports(options: &Options, architecture: &Architecture) -> anyhow::Re
 }
 
 /// A replica's listeners.
-pub(crate) fn listeners_of(
-    name: &str,
-    replica: u16,
-    process: &Process,
-) -> impl Iterator<Item = Listener> {
+pub(crate) fn listeners_of(name: &str, replica: u16, process: &Process) -> impl Iterator<Item = Listener> {
     let http = process
         .serves
         .is_some()
@@ -293,11 +283,8 @@ mod tests {
 
     #[test]
     fn a_process_without_a_documented_port_is_named() {
-        let error = PortBook::new(
-            Ports::Fixed,
-            &Architecture::parse("[process.newcomer]").unwrap(),
-        )
-        .unwrap_err();
+        let error =
+            PortBook::new(Ports::Fixed, &Architecture::parse("[process.newcomer]").unwrap()).unwrap_err();
         assert!(error.to_string().contains("newcomer"), "{error}");
     }
 }

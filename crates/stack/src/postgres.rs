@@ -1,20 +1,20 @@
 //! PostgreSQL: one database per process with one, an owner role for its migrations and a runtime role that can do no more than its
 //! tables' grants say.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::architecture::{Architecture, owner_role, runtime_role};
 use crate::child::Spawner;
+use crate::nobody::{RunAs, nobody, reachable, reachable_copy};
 use crate::secrets::{Account, Secrets};
 
 /// The superuser of a native server.
@@ -40,13 +40,6 @@ pub(crate) struct Native {
     run_as: Option<RunAs>,
 }
 
-/// The user and group that the server runs as.
-#[derive(Clone, Copy, Debug)]
-struct RunAs {
-    uid: u32,
-    gid: u32,
-}
-
 impl Postgres {
     /// A server of our own in `dir`, from the unpacked `installation`.
     pub(crate) fn native(
@@ -63,10 +56,7 @@ impl Postgres {
         };
         let (installation, home) = match run_as {
             None => (installation.to_owned(), dir.join("postgres")),
-            Some(_) => (
-                reachable_copy(installation)?,
-                reachable(&dir.join("postgres")),
-            ),
+            Some(_) => (reachable_copy(installation)?, reachable(&dir.join("postgres"))),
         };
         Ok(Postgres {
             host: "127.0.0.1".to_owned(),
@@ -95,8 +85,7 @@ impl Postgres {
                 .get_user()
                 .context("the PostgreSQL URL has no user")?
                 .to_owned(),
-            password: String::from_utf8_lossy(config.get_password().unwrap_or_default())
-                .into_owned(),
+            password: String::from_utf8_lossy(config.get_password().unwrap_or_default()).into_owned(),
             native: None,
         })
     }
@@ -133,9 +122,7 @@ impl Postgres {
             let server = self.connect("postgres").await?;
             // Without this, every role may connect to every database.
             server
-                .batch_execute(
-                    "REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC",
-                )
+                .batch_execute("REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC")
                 .await?;
             for (database, _) in architecture.databases() {
                 self.provision_database(&server, database, secrets).await?;
@@ -194,12 +181,7 @@ impl Postgres {
 
 impl Native {
     /// Makes the data folder, the first time. A folder that an interrupted `initdb` left is made again.
-    pub(crate) async fn prepare(
-        &self,
-        spawner: &Spawner,
-        password: &str,
-        log: &Path,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn prepare(&self, spawner: &Spawner, password: &str, log: &Path) -> anyhow::Result<()> {
         let data = self.data();
         if data.join("PG_VERSION").exists() {
             return Ok(());
@@ -207,8 +189,7 @@ impl Native {
         crate::files::make_dir(&self.home)?;
         let fresh = self.home.join("fresh");
         if fresh.exists() {
-            std::fs::remove_dir_all(&fresh)
-                .context("cannot remove an unfinished PostgreSQL data folder")?;
+            std::fs::remove_dir_all(&fresh).context("cannot remove an unfinished PostgreSQL data folder")?;
         }
         let password_file = self.home.join("password");
         crate::files::write_private(&password_file, password.as_bytes())?;
@@ -290,118 +271,13 @@ impl Native {
     }
 }
 
-/// PostgreSQL refuses to run as root, so it runs as the user that owns nothing.
-fn nobody() -> anyhow::Result<RunAs> {
-    let users = std::fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
-    let line = users.lines().find(|line| line.starts_with("nobody:"));
-    let mut fields = line
-        .context("PostgreSQL cannot run as root, and this system has no user nobody")?
-        .split(':')
-        .skip(2);
-    // Some systems write the user's number as -2.
-    let mut number = || -> Option<u32> { Some(fields.next()?.parse::<i64>().ok()? as u32) };
-    let account = number().zip(number()).map(|(uid, gid)| RunAs { uid, gid });
-    account.context("/etc/passwd has no numbers for nobody")
-}
-
-/// Deletes a stack's folder with its data, wherever PostgreSQL's part of it had to be.
-pub fn delete(dir: &Path) -> anyhow::Result<()> {
-    let elsewhere = rustix::process::geteuid()
-        .is_root()
-        .then(|| reachable(&dir.join("postgres")));
-    for path in std::iter::once(dir.to_owned()).chain(elsewhere) {
-        match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot delete {}", path.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The path itself when every folder above it lets everyone pass, otherwise one in `/var/tmp` that is made from its name.
-fn reachable(path: &Path) -> PathBuf {
-    let passable = |dir: &Path| {
-        !dir.exists()
-            || dir
-                .metadata()
-                .is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
-    };
-    if path.ancestors().skip(1).all(passable) {
-        return path.to_owned();
-    }
-    let name = path
-        .to_string_lossy()
-        .replace(std::path::MAIN_SEPARATOR, "-");
-    Path::new("/var/tmp").join(format!("plumbline{name}"))
-}
-
-/// PostgreSQL's files where `nobody` can read them.
-fn reachable_copy(installation: &Path) -> anyhow::Result<PathBuf> {
-    let copy = reachable(installation);
-    if copy == installation {
-        return Ok(copy);
-    }
-    if !copy.exists() {
-        let partial = copy.with_added_extension(std::process::id().to_string());
-        copy_tree(installation, &partial)?;
-        // A second stack may have been faster; its copy is as good.
-        if std::fs::rename(&partial, &copy).is_err() {
-            std::fs::remove_dir_all(&partial).context("cannot remove a copy of PostgreSQL")?;
-        }
-    }
-    // Everyone may write to /var/tmp, so the copy has to be ours.
-    let owner = copy
-        .symlink_metadata()
-        .with_context(|| format!("cannot look at {}", copy.display()))?
-        .uid();
-    ensure!(
-        owner == rustix::process::geteuid().as_raw(),
-        "{} belongs to somebody else",
-        copy.display()
-    );
-    Ok(copy)
-}
-
-fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
-    crate::files::make_dir(to)?;
-    for entry in
-        std::fs::read_dir(from).with_context(|| format!("cannot list {}", from.display()))?
-    {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            copy_tree(&source, &target)?;
-        } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(std::fs::read_link(&source)?, &target)?;
-        } else {
-            std::fs::copy(&source, &target)
-                .with_context(|| format!("cannot copy {}", source.display()))?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_nobody_cannot_reach_is_replaced() {
-        let private = tempfile::tempdir().unwrap();
-        let inside = private.path().join("target/stack/postgres");
-        std::fs::set_permissions(private.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(reachable(&inside).starts_with("/var/tmp"));
-        std::fs::set_permissions(private.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(reachable(&inside), inside);
-    }
-
-    #[test]
     fn an_external_server_is_taken_from_its_url() {
-        let postgres =
-            Postgres::external("postgres://root:secret@db.internal:6432/postgres").unwrap();
+        let postgres = Postgres::external("postgres://root:secret@db.internal:6432/postgres").unwrap();
         assert_eq!(
             postgres.superuser_url("app"),
             "postgres://root:secret@db.internal:6432/app"

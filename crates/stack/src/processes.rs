@@ -57,10 +57,7 @@ impl Wiring<'_> {
                 .get(called)
                 .map(|urls| urls.join(","))
                 .unwrap_or_default();
-            environment.set(
-                &format!("{}_URL", called.to_uppercase().replace('-', "_")),
-                urls,
-            );
+            environment.set(&format!("{}_URL", called.to_uppercase().replace('-', "_")), urls);
         }
         if let Some(database) = &process.database {
             environment.set(
@@ -87,10 +84,7 @@ impl Wiring<'_> {
     /// The environment of `<name> migrate`.
     pub(crate) fn migration(&self, database: &str) -> Vec<(String, String)> {
         let mut environment = Environment::default();
-        environment.set(
-            "DATABASE_URL",
-            self.database_url(&owner_role(database), database),
-        );
+        environment.set("DATABASE_URL", self.database_url(&owner_role(database), database));
         environment.0
     }
 
@@ -105,17 +99,11 @@ impl Wiring<'_> {
                     "ROUTES_FILE",
                     self.root.join("deploy/gateway/routes.toml").display(),
                 );
-                environment.set(
-                    "ASSERTION_KEY_FILE",
-                    self.keys.assertion_key_file().display(),
-                );
+                environment.set("ASSERTION_KEY_FILE", self.keys.assertion_key_file().display());
                 environment.set("ASSERTION_KEY_ID", self.keys.assertion_key_id());
             }
             Some(caller) if self.architecture.processes.contains_key(caller) => {
-                environment.set(
-                    "ASSERTION_JWKS_FILE",
-                    self.keys.assertion_jwks_file().display(),
-                );
+                environment.set("ASSERTION_JWKS_FILE", self.keys.assertion_jwks_file().display());
             }
             Some(_) => {
                 environment.set("JWKS_FILE", self.keys.jwks_file().display());
@@ -138,11 +126,8 @@ impl Wiring<'_> {
     }
 
     fn database_url(&self, role: &str, database: &str) -> String {
-        self.postgres.url(
-            role,
-            self.secrets.password(Account::Postgres(role)),
-            database,
-        )
+        self.postgres
+            .url(role, self.secrets.password(Account::Postgres(role)), database)
     }
 }
 
@@ -216,8 +201,7 @@ mod tests {
         let wiring = Wiring {
             root: Path::new("/shop"),
             architecture: &architecture,
-            postgres: &Postgres::external("postgres://root:secret@127.0.0.1:5432/postgres")
-                .unwrap(),
+            postgres: &Postgres::external("postgres://root:secret@127.0.0.1:5432/postgres").unwrap(),
             redis: &Redis::native(Path::new("/no/redis-server"), dir.path(), 6379),
             kafka: &Kafka::native(Path::new("/jars"), dir.path(), 9092, 9093, &secrets),
             smtp_url: "smtp://127.0.0.1:1025".into(),

@@ -18,8 +18,7 @@ pub(crate) const ADMIN: &str = "admin";
 
 /// What a process may do with its keys. FLUSHALL, KEYS, CONFIG, DEBUG and their like are `@dangerous`; INFO is as well, but the cache needs
 /// it to see that the server was replaced by another. The categories exist since Redis 6.
-const RIGHTS: &str =
-    "+@read +@write +@connection +@scripting +@transaction -@dangerous -@admin +info";
+const RIGHTS: &str = "+@read +@write +@connection +@scripting +@transaction -@dangerous -@admin +info";
 
 /// Where Redis is.
 #[derive(Clone, Debug)]
@@ -151,10 +150,7 @@ fn configuration(port: u16, architecture: &Architecture, secrets: &Secrets) -> S
     let _ = writeln!(text, "user {ADMIN} on >{admin} ~* &* +@all");
     for (user, keys) in architecture.redis_users() {
         let password = secrets.password(Account::Redis(user));
-        let _ = writeln!(
-            text,
-            "user {user} on >{password} ~{keys} resetchannels {RIGHTS}"
-        );
+        let _ = writeln!(text, "user {user} on >{password} ~{keys} resetchannels {RIGHTS}");
     }
     text
 }
@@ -166,13 +162,8 @@ fn version(program: &Path) -> Option<Vec<u32>> {
 }
 
 fn parse_version(text: &str) -> Option<Vec<u32>> {
-    let version = text
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("v="))?;
-    version
-        .split('.')
-        .map(|number| number.parse().ok())
-        .collect()
+    let version = text.split_whitespace().find_map(|word| word.strip_prefix("v="))?;
+    version.split('.').map(|number| number.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -182,8 +173,7 @@ mod tests {
     #[test]
     fn versions_are_compared_as_numbers() {
         let bundled =
-            parse_version("Redis server v=6.2.11 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64")
-                .unwrap();
+            parse_version("Redis server v=6.2.11 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64").unwrap();
         assert!(parse_version("Redis server v=7.0.15 sha=0").unwrap() > bundled);
         assert!(parse_version("Valkey server v=8.1.3 sha=0").unwrap() > bundled);
         assert!(parse_version("Redis server v=6.0.16 sha=0").unwrap() < bundled);

@@ -58,8 +58,9 @@ impl Secrets {
     ) -> anyhow::Result<Secrets> {
         let path = dir.join("secrets.json");
         let kept: BTreeMap<String, String> = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is damaged", path.display()))?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));

@@ -12,13 +12,13 @@ use tokio_postgres::error::SqlState;
 use crate::architecture::Architecture;
 use crate::artifacts::Artifacts;
 use crate::child::{Child, Ended, Spawner};
-use crate::kafka::{Kafka, Login};
+use crate::kafka::{self, Kafka, Login};
 use crate::kafka_admin::KafkaAdmin;
 use crate::options::Options;
 use crate::ports::{Listener, PortBook};
-use crate::postgres::Postgres;
-use crate::redis::Redis;
-use crate::secrets::Secrets;
+use crate::postgres::{self, Postgres};
+use crate::redis::{self, Redis};
+use crate::secrets::{Account, Secrets};
 use crate::sink::Sink;
 
 /// A server that the stack runs.
@@ -57,6 +57,9 @@ impl fmt::Display for Server {
 
 /// How long a server may take until it answers; PostgreSQL and Kafka may have to recover from a kill.
 const READY: Duration = Duration::from_secs(60);
+
+/// How long the last PostgreSQL's processes may stand in the way of the next.
+const LEFTOVERS: Duration = Duration::from_secs(15);
 
 /// How long a server may take to end.
 const STOP: Duration = Duration::from_secs(15);
@@ -99,10 +102,7 @@ impl Servers {
         let kafka = match &options.external.kafka_bootstrap {
             Some(bootstrap) => {
                 let login = options.external.kafka_login.clone();
-                Kafka::external(
-                    bootstrap,
-                    login.map(|(user, password)| Login { user, password }),
-                )?
+                Kafka::external(bootstrap, login.map(|(user, password)| Login { user, password }))?
             }
             None => {
                 let (port, controller) = (
@@ -113,10 +113,7 @@ impl Servers {
             }
         };
         let sink = if options.runs_mail_sink() {
-            let (smtp, http) = (
-                ports.port(&Listener::Smtp)?,
-                ports.port(&Listener::SmtpHttp)?,
-            );
+            let (smtp, http) = (ports.port(&Listener::Smtp)?, ports.port(&Listener::SmtpHttp)?);
             Some(Sink::new(options.stack_binary(), dir, smtp, http))
         } else {
             None
@@ -140,9 +137,7 @@ impl Servers {
         let (postgres, redis, kafka, smtp) = tokio::try_join!(
             async {
                 let child = this.launch(Server::Postgres).await?;
-                this.postgres
-                    .provision(&this.architecture, &this.secrets)
-                    .await?;
+                this.postgres.provision(&this.architecture, &this.secrets).await?;
                 anyhow::Ok(child)
             },
             this.launch(Server::Redis),
@@ -174,52 +169,60 @@ impl Servers {
 
     /// Prepares, starts and waits; `None` when somebody else runs it, who is waited for just as well.
     async fn launch(&self, server: Server) -> anyhow::Result<Option<Child>> {
-        let log = self.log(server);
-        let command = match server {
-            Server::Postgres => match &self.postgres.native {
-                Some(native) => {
-                    let password = self.secrets.password(crate::secrets::Account::Postgres(
-                        crate::postgres::SUPERUSER,
-                    ));
-                    native.prepare(&self.spawner, password, &log).await?;
-                    Some(native.server(self.postgres.port))
+        self.prepare(server).await?;
+        let deadline = Instant::now() + LEFTOVERS;
+        loop {
+            let command = match server {
+                Server::Postgres => self
+                    .postgres
+                    .native
+                    .as_ref()
+                    .map(|native| native.server(self.postgres.port)),
+                Server::Redis => self.redis.native.as_ref().map(redis::Native::server),
+                Server::Kafka => self.kafka.native.as_ref().map(kafka::Native::server),
+                Server::Smtp => match &self.sink {
+                    Some(sink) => Some(sink.server()),
+                    None => return Ok(None),
+                },
+            };
+            let spawn = |command| self.spawner.spawn(server.name(), command, &self.log(server));
+            let mut child = command.map(spawn).transpose()?;
+            match self.until_ready(server, child.as_mut()).await {
+                Ok(()) => return Ok(child),
+                // After a SIGKILL of PostgreSQL, its own children need a moment to notice.
+                Err(error) if error.to_string().contains("still in use") && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
                 }
-                None => None,
-            },
-            Server::Redis => match &self.redis.native {
-                Some(native) => {
-                    native.prepare(self.redis.port, &self.architecture, &self.secrets)?;
-                    Some(native.server())
-                }
-                None => None,
-            },
-            Server::Kafka => match &self.kafka.native {
-                Some(native) => {
-                    native
-                        .prepare(&self.spawner, &self.architecture, &self.secrets, &log)
-                        .await?;
-                    Some(native.server())
-                }
-                None => None,
-            },
-            Server::Smtp => match &self.sink {
-                Some(sink) => Some(sink.server()),
-                None => return Ok(None),
-            },
-        };
-        let mut child = match command {
-            Some(command) => Some(self.spawner.spawn(server.name(), command, &log)?),
-            None => None,
-        };
-        self.until_ready(server, child.as_mut()).await?;
-        Ok(child)
+                Err(error) => return Err(error),
+            }
+        }
     }
 
-    async fn until_ready(
-        &self,
-        server: Server,
-        mut child: Option<&mut Child>,
-    ) -> anyhow::Result<()> {
+    /// Writes configuration, and makes data folders the first time.
+    async fn prepare(&self, server: Server) -> anyhow::Result<()> {
+        let log = self.log(server);
+        let (architecture, secrets) = (&self.architecture, &self.secrets);
+        match server {
+            Server::Postgres => match &self.postgres.native {
+                Some(native) => {
+                    let password = secrets.password(Account::Postgres(postgres::SUPERUSER));
+                    native.prepare(&self.spawner, password, &log).await
+                }
+                None => Ok(()),
+            },
+            Server::Redis => match &self.redis.native {
+                Some(native) => native.prepare(self.redis.port, architecture, secrets),
+                None => Ok(()),
+            },
+            Server::Kafka => match &self.kafka.native {
+                Some(native) => native.prepare(&self.spawner, architecture, secrets, &log).await,
+                None => Ok(()),
+            },
+            Server::Smtp => Ok(()),
+        }
+    }
+
+    async fn until_ready(&self, server: Server, mut child: Option<&mut Child>) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
         loop {
             if let Some(child) = &mut child

@@ -38,12 +38,8 @@ impl Sink {
     pub(crate) fn server(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("smtp-sink").arg("--dir").arg(&self.dir);
-        command
-            .arg("--smtp")
-            .arg(format!("127.0.0.1:{}", self.smtp));
-        command
-            .arg("--http")
-            .arg(format!("127.0.0.1:{}", self.http));
+        command.arg("--smtp").arg(format!("127.0.0.1:{}", self.smtp));
+        command.arg("--http").arg(format!("127.0.0.1:{}", self.http));
         command
     }
 

@@ -1,7 +1,6 @@
 //! The whole system: servers and processes as children of one [`Stack`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -10,6 +9,7 @@ use rustix::process::Signal;
 use crate::architecture::{Architecture, Process};
 use crate::artifacts::Artifacts;
 use crate::child::{Child, Ended, Spawner};
+use crate::files::{check_disk, make_dir, set_old_logs_aside};
 use crate::keys::Keys;
 use crate::options::Options;
 use crate::ports::{Listener, MAX_REPLICAS, PortBook, check_free, check_ports, listeners_of};
@@ -26,9 +26,6 @@ const STOP: Duration = Duration::from_secs(12);
 
 /// How long the migrations of one database may take.
 const MIGRATE: Duration = Duration::from_secs(120);
-
-/// Less than this, and Kafka or PostgreSQL would soon fail with a less helpful message. In bytes.
-const DISK: u64 = 300 << 20;
 
 /// Servers and processes as children. Dropping it kills them all; [`Stack::down`] ends them in order.
 ///
@@ -55,7 +52,7 @@ impl Stack {
             true => Some(Artifacts::fetch(&options.root, &options.target, |_| {})?),
             false => None,
         };
-        crate::files::make_dir(&options.dir)?;
+        make_dir(&options.dir)?;
         check_disk(&options.dir)?;
         set_old_logs_aside(&options.logs())?;
         let secrets = Secrets::open(&options.dir, options.passwords, &architecture)?;
@@ -238,12 +235,11 @@ impl Stack {
     pub async fn down(mut self) -> Vec<String> {
         let mut killed = Vec::new();
         for stage in 0..=2 {
-            let (now, later) =
-                std::mem::take(&mut self.processes)
-                    .into_iter()
-                    .partition(|((name, _), _)| {
-                        self.architecture.processes.get(name).map_or(2, stage_of) == stage
-                    });
+            let (now, later) = std::mem::take(&mut self.processes)
+                .into_iter()
+                .partition(|((name, _), _)| {
+                    self.architecture.processes.get(name).map_or(2, stage_of) == stage
+                });
             self.processes = later;
             let now: BTreeMap<Replica, Child> = now;
             let ending: Vec<_> = now
@@ -270,34 +266,22 @@ impl Stack {
 
     fn spawn(&mut self, name: &str, replica: u16) -> anyhow::Result<()> {
         let key = (name.to_owned(), replica);
-        ensure!(
-            !self.processes.contains_key(&key),
-            "{name} {replica} is running"
-        );
+        ensure!(!self.processes.contains_key(&key), "{name} {replica} is running");
         check_replicas(&self.architecture, name, replica)?;
         let process = &self.architecture.processes[name];
         let listeners = Listeners {
             http: process
                 .serves
                 .as_ref()
-                .map(|_| {
-                    self.ports
-                        .address(&Listener::Http(name.to_owned(), replica))
-                })
+                .map(|_| self.ports.address(&Listener::Http(name.to_owned(), replica)))
                 .transpose()?,
-            admin: self
-                .ports
-                .address(&Listener::Admin(name.to_owned(), replica))?,
+            admin: self.ports.address(&Listener::Admin(name.to_owned(), replica))?,
         };
         let environment = self.wiring()?.environment(name, process, &listeners);
-        let environment = environment
-            .into_iter()
-            .chain(self.options.env.iter().cloned());
+        let environment = environment.into_iter().chain(self.options.env.iter().cloned());
         let command = command(&self.options.binaries.join(name), "serve", environment);
         let log = log_file(&self.options.logs(), &format!("{name}-{replica}"));
-        let child = self
-            .spawner
-            .spawn(&format!("{name} {replica}"), command, &log)?;
+        let child = self.spawner.spawn(&format!("{name} {replica}"), command, &log)?;
         self.processes.insert(key, child);
         Ok(())
     }
@@ -348,9 +332,7 @@ impl Stack {
     /// Every replica that the options want.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = Replica> {
         let names = self.architecture.processes.keys();
-        names.flat_map(|name| {
-            (1..=self.options.replicas_of(name)).map(|replica| (name.clone(), replica))
-        })
+        names.flat_map(|name| (1..=self.options.replicas_of(name)).map(|replica| (name.clone(), replica)))
     }
 
     fn callers(&self, called: &str) -> impl Iterator<Item = String> {
@@ -375,45 +357,11 @@ fn stage_of(process: &Process) -> u8 {
 fn check_replicas(architecture: &Architecture, name: &str, replicas: u16) -> anyhow::Result<()> {
     if !architecture.processes.contains_key(name) {
         let names: Vec<&str> = architecture.processes.keys().map(String::as_str).collect();
-        bail!(
-            "there is no process {name:?}; there are {}",
-            names.join(", ")
-        );
+        bail!("there is no process {name:?}; there are {}", names.join(", "));
     }
     ensure!(
         replicas <= MAX_REPLICAS,
         "{replicas} replicas of {name}: there can be {MAX_REPLICAS}"
     );
-    Ok(())
-}
-
-fn check_disk(dir: &Path) -> anyhow::Result<()> {
-    let disk = rustix::fs::statvfs(dir)
-        .with_context(|| format!("cannot look at the disk of {}", dir.display()))?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    ensure!(
-        free >= DISK,
-        "the disk of {} has {} MB left, and {} are needed",
-        dir.display(),
-        free >> 20,
-        DISK >> 20
-    );
-    Ok(())
-}
-
-/// Each start writes new logs; the last ones stay beside them.
-fn set_old_logs_aside(logs: &Path) -> anyhow::Result<()> {
-    crate::files::make_dir(logs)?;
-    for entry in
-        std::fs::read_dir(logs).with_context(|| format!("cannot list {}", logs.display()))?
-    {
-        let path = entry?.path();
-        // The supervisor is writing to its own.
-        let is_log = path.extension().is_some_and(|extension| extension == "log");
-        if is_log && path.file_stem().is_none_or(|stem| stem != "supervisor") {
-            std::fs::rename(&path, path.with_extension("previous"))
-                .context("cannot set a log aside")?;
-        }
-    }
     Ok(())
 }

@@ -71,9 +71,7 @@ impl Status {
 /// Whether an admin listener's `/readyz` answers 200 within a second.
 pub(crate) async fn is_ready(admin: String) -> bool {
     // A client for each question: a connection that is kept would belong to the runtime that asked first.
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(1))
-        .build();
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(1)).build();
     let Ok(client) = client else { return false };
     let answer = client.get(format!("{admin}/readyz")).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())
@@ -140,10 +138,9 @@ pub(crate) async fn read_topics(
             )
             .await?;
         for topic in &mut topics {
-            topic.lag.extend(
-                lag.get(&topic.name)
-                    .map(|behind| (group.to_owned(), *behind)),
-            );
+            topic
+                .lag
+                .extend(lag.get(&topic.name).map(|behind| (group.to_owned(), *behind)));
         }
     }
     Ok(topics)

@@ -260,7 +260,10 @@ async fn nothing_is_answered_without_exactly_one_valid_assertion() {
         .to_str()
         .unwrap()
         .to_owned();
-    let tampered = format!("{}A", &valid[..valid.len() - 1]);
+    // In the middle of the signature: of its last character, some bits don't count.
+    let (start, end) = valid.split_at(valid.len() - 40);
+    let other = if end.starts_with('A') { "B" } else { "A" };
+    let tampered = format!("{start}{other}{}", &end[1..]);
     let expired = Caller {
         expires_at: 1_000_000_000,
         ..shopper("ada")

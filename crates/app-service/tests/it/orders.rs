@@ -318,7 +318,7 @@ async fn orders_and_cancellations_lock_stock_by_product_id_whatever_the_order_of
 }
 
 #[tokio::test]
-async fn mixed_concurrent_orders_neither_oversell_nor_deadlock() {
+async fn mixed_concurrent_orders_edits_and_cancellations_leave_the_stock_as_it_was() {
     let shop = Shop::open().await;
     let ada = shopper("ada");
     shop.register(&ada).await;

@@ -10,6 +10,12 @@ use serde_json::json;
 
 use crate::shop::{Shop, answer, cashier, merchandiser, shopper};
 
+/// One more of a product, sent once, whatever the answer.
+fn adjustment(shop: &Shop, path: &str) -> reqwest::RequestBuilder {
+    shop.request(&merchandiser(), Method::POST, path)
+        .json(&json!({"delta": 1}))
+}
+
 #[tokio::test]
 async fn without_redis_and_without_kafka_reads_and_writes_succeed() {
     let shop = Shop::open_with(&[("REDIS_URL", "redis://127.0.0.1:1")]).await;
@@ -54,8 +60,7 @@ async fn a_row_that_stays_locked_is_a_503_that_says_when_to_come_back() {
         .unwrap();
 
     let path = format!("/v1/products/{mug}/stock-adjustments");
-    let reply = shop
-        .post(&merchandiser(), &path, json!({"delta": 1}))
+    let reply = answer(adjustment(&shop, &path))
         .await
         .expect_problem(503, "overloaded");
     assert_eq!(reply.header("retry-after"), "1");
@@ -78,13 +83,14 @@ async fn a_pool_that_is_used_up_is_a_503_that_says_when_to_come_back() {
         .unwrap();
 
     let path = format!("/v1/products/{mug}/stock-adjustments");
-    let adjust = async || shop.post(&merchandiser(), &path, json!({"delta": 1})).await;
-    for reply in join_all((0..4).map(|_| adjust())).await {
+    for reply in join_all((0..4).map(|_| answer(adjustment(&shop, &path)))).await {
         let reply = reply.expect_problem(503, "overloaded");
         assert_eq!(reply.header("retry-after"), "1");
     }
     holder.batch_execute("ROLLBACK").await.unwrap();
-    adjust().await.expect(StatusCode::OK);
+    shop.post(&merchandiser(), &path, json!({"delta": 1}))
+        .await
+        .expect(StatusCode::OK);
     assert_eq!(shop.quantity(&mug).await, 2);
     shop.check_facts().await;
 }
@@ -100,10 +106,7 @@ async fn a_request_ends_at_its_deadline_and_leaves_nothing_behind() {
         .unwrap();
 
     let path = format!("/v1/products/{mug}/stock-adjustments");
-    let hurried = shop
-        .request(&merchandiser(), Method::POST, &path)
-        .header("x-request-deadline-ms", "50")
-        .json(&json!({"delta": 1}));
+    let hurried = adjustment(&shop, &path).header("x-request-deadline-ms", "50");
     answer(hurried).await.expect_problem(504, "deadline-exceeded");
 
     holder.batch_execute("ROLLBACK").await.unwrap();
@@ -129,7 +132,7 @@ async fn a_request_that_ran_out_of_time_keeps_no_locks() {
     let line = |id: &str| json!({"product_id": id, "quantity": 1});
     let order = shop
         .request(&ada, Method::POST, "/v1/orders")
-        .header("x-request-deadline-ms", "500")
+        .header("x-request-deadline-ms", "1500")
         .json(&json!({"lines": [line(&first), line(&second)]}));
     let order = tokio::spawn(answer(order));
     shop.wait_for_a_blocked_statement().await;
@@ -143,7 +146,7 @@ async fn a_request_that_ran_out_of_time_keeps_no_locks() {
     holder.batch_execute("ROLLBACK").await.unwrap();
     for product in [&first, &second] {
         let path = format!("/v1/products/{product}/stock-adjustments");
-        let reply = shop.post(&merchandiser(), &path, json!({"delta": 1})).await;
+        let reply = answer(adjustment(&shop, &path)).await;
         assert_eq!(reply.expect(StatusCode::OK).body["quantity"], 2);
     }
     shop.check_facts().await;
@@ -189,10 +192,7 @@ async fn on_sigterm_the_process_answers_what_it_has_begun_and_ends_with_0() {
         .unwrap();
 
     let path = format!("/v1/products/{mug}/stock-adjustments");
-    let begun = shop
-        .request(&merchandiser(), Method::POST, &path)
-        .json(&json!({"delta": 1}));
-    let begun = tokio::spawn(answer(begun));
+    let begun = tokio::spawn(answer(adjustment(&shop, &path)));
     shop.wait_for_a_blocked_statement().await;
     shop.terminate();
     holder.batch_execute("ROLLBACK").await.unwrap();

@@ -144,9 +144,12 @@ async fn a_record_is_one_row_also_after_the_position_was_set_back() {
 async fn a_record_that_cannot_be_stored_stops_its_partition_until_it_can() {
     let (database, topic) = (database().await, testkit::topic("stop", 1).await);
     let mut owner = owner(&database).await;
-    // A constraint's violation is poison to other consumers; here nothing is.
+    // A constraint's violation is poison to other consumers; here nothing is. The missing right to park would stop it as well.
     owner
-        .batch_execute("ALTER TABLE audit_event ADD CONSTRAINT trial CHECK (aggregate_version <> 2)")
+        .batch_execute(
+            "ALTER TABLE audit_event ADD CONSTRAINT trial CHECK (aggregate_version <> 2);
+             GRANT INSERT ON dead_letter TO audit_runtime",
+        )
         .await
         .unwrap();
     let product = Uuid::from_u128(5);

@@ -54,10 +54,19 @@ impl Receiver {
                 }),
             )
         };
-        let server = HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run();
+        let server = HttpServer::new(app)
+            .workers(1)
+            .disable_signals()
+            .listen(listener)
+            .unwrap()
+            .run();
         let handle = server.handle();
         tokio::spawn(server);
-        Receiver { address, spans, server: handle }
+        Receiver {
+            address,
+            spans,
+            server: handle,
+        }
     }
 
     fn spans(&self) -> Vec<Span> {
@@ -68,7 +77,10 @@ impl Receiver {
 fn read(request: ExportTraceServiceRequest) -> Vec<Span> {
     let mut spans = Vec::new();
     for resource in request.resource_spans {
-        let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
+        let attributes = resource
+            .resource
+            .map(|resource| resource.attributes)
+            .unwrap_or_default();
         let service = text(&attributes, "service.name").unwrap();
         for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
             spans.push(Span {
@@ -86,7 +98,12 @@ fn read(request: ExportTraceServiceRequest) -> Vec<Span> {
 
 fn text(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], key: &str) -> Option<String> {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
-    let value = attributes.iter().find(|attribute| attribute.key == key)?.value.clone()?.value?;
+    let value = attributes
+        .iter()
+        .find(|attribute| attribute.key == key)?
+        .value
+        .clone()?
+        .value?;
     match value {
         Value::StringValue(text) => Some(text),
         _ => None,
@@ -130,7 +147,10 @@ fn traced(spans: &[Span]) -> BTreeSet<Edge> {
     let outward = spans.iter().filter(|span| outward.contains(&span.kind));
     let mut edges = BTreeSet::new();
     for span in outward {
-        let peer = span.peer.clone().unwrap_or_else(|| panic!("a span without peer.service: {span:?}"));
+        let peer = span
+            .peer
+            .clone()
+            .unwrap_or_else(|| panic!("a span without peer.service: {span:?}"));
         let is_process = peer == "app-service";
         if !is_process || servers.get(span.id.as_slice()) == Some(&peer.as_str()) {
             edges.insert((span.service.clone(), peer));
@@ -162,14 +182,22 @@ async fn shop_for_a_while(shop: &Shop<'_>, round: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_arrow_is_seen_and_no_other() {
     let receiver = Receiver::start();
-    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.address.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "200")];
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.address.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+    ];
+    let env = env
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
     let whole = whole::start("arrows", env).await;
     let shop = Shop::open(&whole);
     let expected = allowed(&whole);
 
     let mut names = whole.names_by_port();
-    names.insert(receiver.address.rsplit(':').next().unwrap().parse().unwrap(), "otlp".into());
+    names.insert(
+        receiver.address.rsplit(':').next().unwrap().parse().unwrap(),
+        "otlp".into(),
+    );
     let mut connected = BTreeSet::new();
     for round in 0.. {
         shop_for_a_while(&shop, round).await;
@@ -179,14 +207,21 @@ async fn every_arrow_is_seen_and_no_other() {
             break;
         }
     }
-    let traced = eventually("a trace from the gateway into each consumer, and every arrow", async || {
-        let spans = receiver.spans();
-        Some(traced(&spans)).filter(|traced| *traced == expected && one_trace_reaches_every_process(&spans))
-    });
+    let traced = eventually(
+        "a trace from the gateway into each consumer, and every arrow",
+        async || {
+            let spans = receiver.spans();
+            Some(traced(&spans))
+                .filter(|traced| *traced == expected && one_trace_reaches_every_process(&spans))
+        },
+    );
     let traced = traced.await;
     assert_eq!(traced, expected);
     connected.retain(|(_, target)| target != "otlp");
-    assert_eq!(connected, expected, "the TCP endpoints of the processes are their arrows");
+    assert_eq!(
+        connected, expected,
+        "the TCP endpoints of the processes are their arrows"
+    );
     whole.down().await;
     receiver.server.stop(false).await;
 }
@@ -211,6 +246,9 @@ fn an_arrow_that_is_not_drawn_would_be_noticed() {
     let seen = traced(&call);
     assert!(seen.contains(&edge("gateway", "app-service")));
     assert!(seen.contains(&edge("audit-consumer", "redis")));
-    assert!(!seen.contains(&edge("email-consumer", "app-service")), "nobody answered this call");
+    assert!(
+        !seen.contains(&edge("email-consumer", "app-service")),
+        "nobody answered this call"
+    );
     assert!(!one_trace_reaches_every_process(&call));
 }

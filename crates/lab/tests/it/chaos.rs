@@ -13,7 +13,9 @@ use crate::whole;
 async fn killing_each_process_under_load_loses_and_doubles_nothing() {
     let mut whole = whole::start("chaos", vec![]).await;
     let plan = kill::Plan { kills: 5, rate: 60 };
-    let report = kill::run(&mut whole.stack, plan).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let report = kill::run(&mut whole.stack, plan)
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}"));
     println!("{report}");
     assert_eq!(report.failures(), [""; 0]);
     assert!(report.ledger.balance.mails.sent > 0);

@@ -34,8 +34,12 @@ async fn an_order_travels_the_whole_diagram() {
 
 async fn analytics_are_exact(shop: &Shop<'_>, mug: &str, pot: &str) {
     let net = async || {
-        let revenue: i64 =
-            shop.analytics("revenue").await.iter().map(|row| row["revenue_minor"].as_i64().unwrap()).sum();
+        let revenue: i64 = shop
+            .analytics("revenue")
+            .await
+            .iter()
+            .map(|row| row["revenue_minor"].as_i64().unwrap())
+            .sum();
         let units = shop.analytics("units").await;
         let of = |product: &str| -> i64 {
             let rows = units.iter().filter(|row| row["product_id"] == product);
@@ -56,22 +60,34 @@ async fn mails_are_exact(shop: &Shop<'_>) {
     })
     .await;
     for (address, count) in expected {
-        assert_eq!(mails.iter().filter(|(to, _)| to == address).count(), count, "{mails:?}");
+        assert_eq!(
+            mails.iter().filter(|(to, _)| to == address).count(),
+            count,
+            "{mails:?}"
+        );
     }
     assert_eq!(mails.len(), 5, "{mails:?}");
 }
 
 async fn audit_is_exact(shop: &Shop<'_>, [kept, returned, dropped]: [&str; 3], pot: &str) {
     let (ada, bob, operator) = ("main:ada", "main:bob", "main:operator");
-    let [placed, paid, cancelled] =
-        ["plumbline.order.placed", "plumbline.order.paid", "plumbline.order.cancelled"];
+    let [placed, paid, cancelled] = [
+        "plumbline.order.placed",
+        "plumbline.order.paid",
+        "plumbline.order.cancelled",
+    ];
     for (order, timeline) in [
         (kept, vec![(1, placed, ada), (2, paid, operator)]),
-        (returned, vec![(1, placed, bob), (2, paid, operator), (3, cancelled, bob)]),
+        (
+            returned,
+            vec![(1, placed, bob), (2, paid, operator), (3, cancelled, bob)],
+        ),
         (dropped, vec![(1, placed, ada), (2, cancelled, ada)]),
     ] {
-        let expected: Vec<_> =
-            timeline.into_iter().map(|(version, kind, actor)| (version, kind.to_owned(), actor.to_owned())).collect();
+        let expected: Vec<_> = timeline
+            .into_iter()
+            .map(|(version, kind, actor)| (version, kind.to_owned(), actor.to_owned()))
+            .collect();
         let what = format!("the timeline of order {order}");
         eventually(&what, async || {
             Some(shop.timeline("order", order).await).filter(|timeline| *timeline == expected)
@@ -83,11 +99,18 @@ async fn audit_is_exact(shop: &Shop<'_>, [kept, returned, dropped]: [&str; 3], p
         Some(shop.timeline("product", pot).await).filter(|timeline| timeline.len() == 3)
     })
     .await;
-    assert_eq!(product.iter().map(|(version, _, _)| *version).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(
+        product.iter().map(|(version, _, _)| *version).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
     assert_eq!(shop.timeline("stock", pot).await.len(), 4);
 }
 
-async fn a_cached_read_is_a_hit_and_a_write_is_visible_to_the_next_read(shop: &Shop<'_>, mug: &str, order: &str) {
+async fn a_cached_read_is_a_hit_and_a_write_is_visible_to_the_next_read(
+    shop: &Shop<'_>,
+    mug: &str,
+    order: &str,
+) {
     let path = format!("/v1/products/{mug}");
     shop.get(&path, &shop.operator).await;
     let cached = shop.get(&path, &shop.operator).await;
@@ -97,14 +120,29 @@ async fn a_cached_read_is_a_hit_and_a_write_is_visible_to_the_next_read(shop: &S
         let next = shop.get(&path, &shop.operator).await;
         assert_eq!(next.body["price_minor"], price);
     }
-    let ordered = shop.get(&format!("/v1/orders/{order}"), &shop.whole.stack.token("ada", "orders:write", None)).await;
-    assert_eq!(ordered.body["total_minor"], 2 * 1_250 + 990, "a price change touches no order");
+    let ordered = shop
+        .get(
+            &format!("/v1/orders/{order}"),
+            &shop.whole.stack.token("ada", "orders:write", None),
+        )
+        .await;
+    assert_eq!(
+        ordered.body["total_minor"],
+        2 * 1_250 + 990,
+        "a price change touches no order"
+    );
 }
 
 async fn another_customers_order_does_not_exist(shop: &Shop<'_>, order: &str, other: &str) {
     let path = format!("/v1/orders/{order}");
     assert_eq!(shop.get(&path, other).await.status, StatusCode::NOT_FOUND);
-    let anonymous = shop.whole.http.get(format!("{}{path}", shop.whole.gateway())).send().await.unwrap();
+    let anonymous = shop
+        .whole
+        .http
+        .get(format!("{}{path}", shop.whole.gateway()))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
 }
 
@@ -121,7 +159,10 @@ async fn reads_and_writes_go_on_without_redis_and_without_kafka() {
         for _ in 0..20 {
             let order = shop.order(&ada, &[(&mug, 1)]).await;
             shop.pay(&order).await;
-            assert_eq!(shop.get(&format!("/v1/products/{mug}"), &ada).await.status, StatusCode::OK);
+            assert_eq!(
+                shop.get(&format!("/v1/products/{mug}"), &ada).await.status,
+                StatusCode::OK
+            );
             orders.push(order);
         }
         orders

@@ -41,24 +41,41 @@ async fn consumers_cannot_produce(whole: &WholeStack) {
     for process in ["analytics-consumer", "email-consumer", "audit-consumer"] {
         let refused = testkit::produce_as(&kafka_args(whole, process), events::topics::ORDERS).await;
         let code = refused.expect_err(process).rdkafka_error_code();
-        assert_eq!(code, Some(RDKafkaErrorCode::TopicAuthorizationFailed), "{process}");
+        assert_eq!(
+            code,
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed),
+            "{process}"
+        );
     }
     // The same attempt by the one that may, or the refusals above prove nothing.
-    testkit::produce_as(&kafka_args(whole, "app-service"), events::topics::CATALOGUE).await.unwrap();
+    testkit::produce_as(&kafka_args(whole, "app-service"), events::topics::CATALOGUE)
+        .await
+        .unwrap();
 }
 
 /// Reads partition 0 of the orders' topic as `process`; what the broker says to that.
 async fn read_as(whole: &WholeStack, process: &str) -> Option<KafkaError> {
     let mut config = kafka_args(whole, process).client("forbidden");
-    config.set("group.id", process).set("enable.partition.eof", "true");
+    config
+        .set("group.id", process)
+        .set("enable.partition.eof", "true");
     let reading = move || {
         let consumer: BaseConsumer = config.create().unwrap();
         let mut partitions = TopicPartitionList::new();
-        partitions.add_partition_offset(events::topics::ORDERS, 0, Offset::Beginning).unwrap();
+        partitions
+            .add_partition_offset(events::topics::ORDERS, 0, Offset::Beginning)
+            .unwrap();
         consumer.assign(&partitions).unwrap();
         // Partitions are assigned by hand here, which needs no group: what counts is the topic.
-        let about_topic = |error: &KafkaError| error.rdkafka_error_code() != Some(RDKafkaErrorCode::GroupAuthorizationFailed);
-        (0..60).find_map(|_| consumer.poll(Duration::from_millis(500))?.err().filter(about_topic))
+        let about_topic = |error: &KafkaError| {
+            error.rdkafka_error_code() != Some(RDKafkaErrorCode::GroupAuthorizationFailed)
+        };
+        (0..60).find_map(|_| {
+            consumer
+                .poll(Duration::from_millis(500))?
+                .err()
+                .filter(about_topic)
+        })
     };
     // Dropping a consumer blocks.
     tokio::task::spawn_blocking(reading).await.unwrap()
@@ -66,9 +83,15 @@ async fn read_as(whole: &WholeStack, process: &str) -> Option<KafkaError> {
 
 async fn app_service_cannot_consume(whole: &WholeStack) {
     let refused = read_as(whole, "app-service").await.expect("an answer");
-    assert_eq!(refused.rdkafka_error_code(), Some(RDKafkaErrorCode::TopicAuthorizationFailed));
+    assert_eq!(
+        refused.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+    );
     let allowed = read_as(whole, "audit-consumer").await;
-    assert!(matches!(allowed, Some(KafkaError::PartitionEOF(0))), "{allowed:?}");
+    assert!(
+        matches!(allowed, Some(KafkaError::PartitionEOF(0))),
+        "{allowed:?}"
+    );
 }
 
 async fn a_role_connects_to_its_own_database_only(whole: &WholeStack) {
@@ -105,7 +128,11 @@ async fn a_runtime_role_runs_no_ddl(whole: &WholeStack) {
             format!("TRUNCATE {owned}"),
         ] {
             let error = client.batch_execute(&ddl).await.expect_err(&ddl);
-            assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{database}: {ddl}: {error}");
+            assert_eq!(
+                error.code(),
+                Some(&SqlState::INSUFFICIENT_PRIVILEGE),
+                "{database}: {ddl}: {error}"
+            );
         }
         driving.abort();
     }
@@ -128,11 +155,21 @@ async fn the_redis_user_runs_no_dangerous_command(whole: &WholeStack) {
         ("SHUTDOWN NOSAVE".into(), "-NOPERM"),
         ("GET elsewhere".into(), "-NOPERM"),
     ] {
-        socket.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+        socket
+            .write_all(format!("{command}\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut buffer = [0; 512];
-        let length = tokio::time::timeout(Duration::from_secs(30), socket.read(&mut buffer)).await.unwrap().unwrap();
+        let length = tokio::time::timeout(Duration::from_secs(30), socket.read(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
         let said = String::from_utf8_lossy(&buffer[..length]);
-        assert!(said.starts_with(answer), "{}: {said}", command.split(' ').next().unwrap());
+        assert!(
+            said.starts_with(answer),
+            "{}: {said}",
+            command.split(' ').next().unwrap()
+        );
     }
 }
 

@@ -25,7 +25,12 @@ async fn a_lost_fact_a_double_fold_and_a_repeated_mail_are_reported() {
     sell_for_a_while(&whole, &sources).await;
     let balanced = read(&sources).await;
     assert_eq!(balanced.verdict(), Verdict::Balanced, "{balanced}");
-    let Balance { versions, mails, units, .. } = &balanced.balance;
+    let Balance {
+        versions,
+        mails,
+        units,
+        ..
+    } = &balanced.balance;
     assert!(*versions > 100 && mails.sent > 20 && units.app > 0, "{balanced}");
 
     // Each control is undone before the next, so that each is seen by itself.
@@ -83,7 +88,12 @@ impl Spoilt {
         assert_eq!(ledger.verdict(), Verdict::NotBalanced, "{self:?}: {ledger}");
         let balance = &ledger.balance;
         let revenue = balance.revenue.values().map(|sum| sum.difference).sum();
-        let found = [balance.audit.lost, revenue, balance.units.difference, balance.mails.doubled];
+        let found = [
+            balance.audit.lost,
+            revenue,
+            balance.units.difference,
+            balance.mails.doubled,
+        ];
         let place = match self {
             Spoilt::Fact => 0,
             Spoilt::Revenue => 1,
@@ -94,29 +104,51 @@ impl Spoilt {
             assert_eq!(difference != 0, index == place, "{self:?}: {ledger}");
         }
         let others = [balance.outbox, balance.analytics];
-        assert!(others.iter().all(|place| place.lost + place.ghosts + place.doubled == 0), "{self:?}: {ledger}");
-        assert_eq!(balance.lost() + balance.doubled(), balance.audit.lost + balance.mails.doubled, "{ledger}");
+        assert!(
+            others
+                .iter()
+                .all(|place| place.lost + place.ghosts + place.doubled == 0),
+            "{self:?}: {ledger}"
+        );
+        assert_eq!(
+            balance.lost() + balance.doubled(),
+            balance.audit.lost + balance.mails.doubled,
+            "{ledger}"
+        );
     }
 }
 
 async fn read(sources: &Sources) -> Ledger {
-    Ledger::read(sources, SETTLE).await.unwrap_or_else(|error| panic!("{error:#}"))
+    Ledger::read(sources, SETTLE)
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 async fn alter(sources: &Sources, database: &str, sql: &str) {
     let mut conn = sources.connect_to_write(database).await.unwrap();
     // The audit log's trigger refuses changes to everybody else.
-    conn.batch_execute("SET session_replication_role = replica").await.unwrap();
-    conn.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    conn.batch_execute("SET session_replication_role = replica")
+        .await
+        .unwrap();
+    conn.batch_execute(sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 /// Places orders until some of them have had every effect.
 async fn sell_for_a_while(whole: &WholeStack, sources: &Sources) {
-    let shop = Shop::open(&whole.stack, "ledger", 5, 5).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let shop = Shop::open(&whole.stack, "ledger", 20, 20)
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}"));
     let load = Load::start(Arc::new(shop), 50);
     let witness = load.witness();
-    eventually("a hundred orders", async || (witness.placed() >= 100).then_some(())).await;
-    let moving = Ledger::read(sources, Duration::ZERO).await.unwrap_or_else(|error| panic!("{error:#}"));
+    eventually("a hundred orders", async || {
+        (witness.placed() >= 100).then_some(())
+    })
+    .await;
+    let moving = Ledger::read(sources, Duration::ZERO)
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}"));
     println!("while orders come in:\n{moving}");
     assert_ne!(moving.verdict(), Verdict::NotBalanced, "{moving}");
     load.stop().await;
@@ -125,10 +157,18 @@ async fn sell_for_a_while(whole: &WholeStack, sources: &Sources) {
 /// Delivers a mail that was sent before to the mail server once more.
 async fn send_a_mail_again(whole: &WholeStack) {
     let listing = format!("{}/api/v1/messages?limit=1", whole.mail_api());
-    let listing: serde_json::Value = whole.http.get(listing).send().await.unwrap().json().await.unwrap();
+    let listing: serde_json::Value = whole
+        .http
+        .get(listing)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     let message_id = listing["messages"][0]["MessageID"].as_str().unwrap();
     let message_id = message_id.trim_matches(['<', '>']);
-    let address = whole.status().await.servers["smtp"].address.clone();
+    let address = whole.smtp_address();
     let mut server = BufReader::new(TcpStream::connect(address).await.unwrap());
     let data = format!("Message-ID: <{message_id}>\r\nSubject: again\r\n\r\nagain\r\n.\r\n");
     for (line, code) in [

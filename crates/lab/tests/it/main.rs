@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
+mod arrows;
 mod chaos;
+mod diagram;
+mod forbidden;
 mod graph;
 mod ledger;
+mod shop;
+mod sockets;
 mod whole;

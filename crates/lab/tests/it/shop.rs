@@ -22,13 +22,18 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn id(&self) -> String {
-        self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {} {}", self.status, self.body)).to_owned()
+        self.body["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no id in {} {}", self.status, self.body))
+            .to_owned()
     }
 }
 
 impl<'a> Shop<'a> {
     pub(crate) fn open(whole: &'a WholeStack) -> Shop<'a> {
-        let operator = whole.stack.token("operator", OPERATOR, Some("operator@example.com"));
+        let operator = whole
+            .stack
+            .token("operator", OPERATOR, Some("operator@example.com"));
         Shop { whole, operator }
     }
 
@@ -39,9 +44,16 @@ impl<'a> Shop<'a> {
         }
         let response = request.send().await.unwrap();
         let status = response.status();
-        let cache_status = response.headers().get("cache-status").map(|v| v.to_str().unwrap().to_owned());
+        let cache_status = response
+            .headers()
+            .get("cache-status")
+            .map(|v| v.to_str().unwrap().to_owned());
         let body = response.json().await.unwrap_or(Value::Null);
-        Answer { status, cache_status: cache_status.unwrap_or_default(), body }
+        Answer {
+            status,
+            cache_status: cache_status.unwrap_or_default(),
+            body,
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -55,13 +67,25 @@ impl<'a> Shop<'a> {
     /// POSTs and expects success.
     pub(crate) async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
         let answer = self.send(Method::POST, &self.url(path), token, Some(body)).await;
-        assert!(answer.status.is_success(), "POST {path}: {} {}", answer.status, answer.body);
+        assert!(
+            answer.status.is_success(),
+            "POST {path}: {} {}",
+            answer.status,
+            answer.body
+        );
         answer
     }
 
     pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
-        let answer = self.send(Method::PATCH, &self.url(path), &self.operator, Some(body)).await;
-        assert!(answer.status.is_success(), "PATCH {path}: {} {}", answer.status, answer.body);
+        let answer = self
+            .send(Method::PATCH, &self.url(path), &self.operator, Some(body))
+            .await;
+        assert!(
+            answer.status.is_success(),
+            "PATCH {path}: {} {}",
+            answer.status,
+            answer.body
+        );
         answer
     }
 
@@ -73,23 +97,32 @@ impl<'a> Shop<'a> {
 
     /// Registers `name` and returns the customer's token.
     pub(crate) async fn customer(&self, name: &str) -> String {
-        let token = self.whole.stack.token(name, CUSTOMER, Some(&format!("{name}@example.com")));
+        let token = self
+            .whole
+            .stack
+            .token(name, CUSTOMER, Some(&format!("{name}@example.com")));
         self.post("/v1/customers", &token, json!({"name": name})).await;
         token
     }
 
     pub(crate) async fn order(&self, customer: &str, lines: &[(&str, i64)]) -> String {
-        let lines: Vec<Value> =
-            lines.iter().map(|(product, quantity)| json!({"product_id": product, "quantity": quantity})).collect();
-        self.post("/v1/orders", customer, json!({"lines": lines})).await.id()
+        let lines: Vec<Value> = lines
+            .iter()
+            .map(|(product, quantity)| json!({"product_id": product, "quantity": quantity}))
+            .collect();
+        self.post("/v1/orders", customer, json!({"lines": lines}))
+            .await
+            .id()
     }
 
     pub(crate) async fn pay(&self, order: &str) {
-        self.post(&format!("/v1/orders/{order}/payment"), &self.operator, json!({})).await;
+        self.post(&format!("/v1/orders/{order}/payment"), &self.operator, json!({}))
+            .await;
     }
 
     pub(crate) async fn cancel(&self, order: &str, customer: &str) {
-        self.post(&format!("/v1/orders/{order}/cancellation"), customer, json!({})).await;
+        self.post(&format!("/v1/orders/{order}/cancellation"), customer, json!({}))
+            .await;
     }
 
     /// The audit rows of one aggregate as `(version, kind, actor)`, by version.
@@ -105,7 +138,11 @@ impl<'a> Shop<'a> {
         items
             .iter()
             .map(|item| {
-                (item["aggregate_version"].as_i64().unwrap_or_default(), text(item, "type"), text(item, "actor"))
+                (
+                    item["aggregate_version"].as_i64().unwrap_or_default(),
+                    text(item, "type"),
+                    text(item, "actor"),
+                )
             })
             .collect()
     }
@@ -127,7 +164,10 @@ impl<'a> Shop<'a> {
             .iter()
             .map(|mail| {
                 let to = mail["To"][0]["Address"].as_str().unwrap_or_default();
-                (to.to_owned(), mail["Subject"].as_str().unwrap_or_default().to_owned())
+                (
+                    to.to_owned(),
+                    mail["Subject"].as_str().unwrap_or_default().to_owned(),
+                )
             })
             .collect();
         mails.sort();

@@ -16,12 +16,18 @@ pub(crate) fn outbound(status: &Status, names: &BTreeMap<u16, String>) -> BTreeS
         let Some(pid) = process.pid else { continue };
         let inodes = socket_inodes(pid);
         let own = listening_ports(pid, &inodes);
-        for socket in sockets(pid).into_iter().filter(|socket| inodes.contains(&socket.inode)) {
+        for socket in sockets(pid)
+            .into_iter()
+            .filter(|socket| inodes.contains(&socket.inode))
+        {
             let connected = [ESTABLISHED, SYN_SENT].contains(&socket.state.as_str());
             // A connection to a port that the process itself listens on was opened by the peer.
             if connected && !own.contains(&socket.local_port) {
                 let remote = names.get(&socket.remote_port).cloned();
-                edges.insert((process.name.clone(), remote.unwrap_or(format!("port {}", socket.remote_port))));
+                edges.insert((
+                    process.name.clone(),
+                    remote.unwrap_or(format!("port {}", socket.remote_port)),
+                ));
             }
         }
     }
@@ -37,7 +43,11 @@ struct Socket {
 
 fn listening_ports(pid: u32, inodes: &BTreeSet<u64>) -> BTreeSet<u16> {
     let listening = |socket: &Socket| socket.state == "0A" && inodes.contains(&socket.inode);
-    sockets(pid).into_iter().filter(listening).map(|socket| socket.local_port).collect()
+    sockets(pid)
+        .into_iter()
+        .filter(listening)
+        .map(|socket| socket.local_port)
+        .collect()
 }
 
 /// The sockets of the network namespace of `pid`.
@@ -66,7 +76,11 @@ fn socket_inodes(pid: u32) -> BTreeSet<u64> {
     entries
         .filter_map(|entry| {
             let link = fs::read_link(entry.ok()?.path()).ok()?;
-            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+            link.to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?
+                .parse()
+                .ok()
         })
         .collect()
 }

@@ -15,6 +15,8 @@ static TURN: Mutex<()> = Mutex::const_new(());
 pub(crate) struct WholeStack {
     pub(crate) stack: Stack,
     pub(crate) http: reqwest::Client,
+    /// As it was at the start; no address changes.
+    status: Status,
     folder: Folder,
     _turn: MutexGuard<'static, ()>,
 }
@@ -24,10 +26,24 @@ pub(crate) struct WholeStack {
 pub(crate) async fn start(name: &str, env: Vec<(String, String)>) -> WholeStack {
     let turn = TURN.lock().await;
     let folder = Folder::make(&format!("test-{name}")).unwrap_or_else(|error| panic!("{error:#}"));
-    let Arena { stack, folder } =
-        Arena::up(folder, &binaries(), env).await.unwrap_or_else(|error| panic!("{error:#}"));
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-    WholeStack { stack, http, folder, _turn: turn }
+    let mut options = folder.options(&binaries()).unwrap();
+    options.env = env;
+    // No test cuts the power.
+    options.fsync = false;
+    let arena = Arena::up(folder, options).await;
+    let Arena { stack, folder } = arena.unwrap_or_else(|error| panic!("{error:#}"));
+    let status = stack.status().await.unwrap();
+    let http = reqwest::Client::builder()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .unwrap();
+    WholeStack {
+        stack,
+        http,
+        status,
+        folder,
+        _turn: turn,
+    }
 }
 
 /// `target/debug`, seen from `target/debug/deps/it-…`, unless the environment says otherwise.
@@ -60,27 +76,34 @@ impl WholeStack {
         stack::find_root().unwrap()
     }
 
-    /// Where everything runs.
-    pub(crate) async fn status(&self) -> Status {
-        self.stack.status().await.unwrap()
+    /// The address of the mail sink's SMTP listener.
+    pub(crate) fn smtp_address(&self) -> &str {
+        &self.status.servers["smtp"].address
     }
 
     /// The ports that processes are told: `postgres`, `redis`, `kafka`, `smtp` and `app-service`.
-    pub(crate) async fn server_ports(&self) -> BTreeMap<String, u16> {
-        let servers = self.status().await.servers.into_iter();
-        let servers = servers.map(|(name, server)| (name, port(&server.address)));
-        servers.chain([("app-service".to_owned(), port(&self.http_of("app-service")))]).collect()
+    pub(crate) fn server_ports(&self) -> BTreeMap<&str, u16> {
+        let servers = self
+            .status
+            .servers
+            .iter()
+            .map(|(name, server)| (name.as_str(), port(&server.address)));
+        servers
+            .chain([("app-service", port(&self.http_of("app-service")))])
+            .collect()
     }
 
     /// The boxes that listen, by port, as `peer.service` names them.
-    pub(crate) async fn names_by_port(&self) -> BTreeMap<u16, String> {
-        let status = self.status().await;
-        let servers = status.servers.into_iter().map(|(name, server)| {
-            let box_ = if name == "postgres" { "postgresql".to_owned() } else { name };
-            (port(&server.address), box_)
+    pub(crate) fn names_by_port(&self) -> BTreeMap<u16, String> {
+        let servers = self.status.servers.iter().map(|(name, server)| {
+            let name = if name == "postgres" { "postgresql" } else { name };
+            (port(&server.address), name.to_owned())
         });
-        let listening = |process: ProcessStatus| Some((port(process.http.as_deref()?), process.name));
-        servers.chain(status.processes.into_iter().filter_map(listening)).collect()
+        let listening =
+            |process: &ProcessStatus| Some((port(process.http.as_deref()?), process.name.clone()));
+        servers
+            .chain(self.status.processes.iter().filter_map(listening))
+            .collect()
     }
 
     /// Ends everything in order.
@@ -95,5 +118,9 @@ fn port(address: &str) -> u16 {
     let (_, host) = address.split_once("://").unwrap_or(("", address));
     let (_, host) = host.rsplit_once('@').unwrap_or(("", host));
     let host = host.split('/').next().unwrap();
-    host.rsplit(':').next().unwrap().parse().unwrap_or_else(|_| panic!("no port in {address}"))
+    host.rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap_or_else(|_| panic!("no port in {address}"))
 }

@@ -27,10 +27,7 @@ pub(crate) async fn build(project: &Project, arguments: &[&str]) -> anyhow::Resu
         let status = wait(building).await?;
         ensure!(status.success(), "cargo build failed");
     }
-    while fetching
-        .as_ref()
-        .is_some_and(|fetching| !fetching.is_finished())
-    {
+    while fetching.as_ref().is_some_and(|fetching| !fetching.is_finished()) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     match fetching {

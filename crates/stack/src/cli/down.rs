@@ -31,7 +31,7 @@ pub(crate) async fn reset() -> anyhow::Result<ExitCode> {
         end(&state, &report).await?;
     }
     if state.dir().exists() {
-        let lock = state.lock()?;
+        let lock = state.lock().await?;
         ensure!(lock.is_some(), "somebody is starting the system right now");
         stack::delete(state.dir())?;
     }
@@ -44,13 +44,13 @@ async fn end(state: &State, report: &Report) -> anyhow::Result<()> {
     eprintln!("stopping");
     report.signal(Signal::TERM)?;
     let deadline = Instant::now() + PATIENCE;
-    while state.lock()?.is_none() {
+    while state.is_held()? {
         if Instant::now() > deadline {
             // Its children die with it.
             report.signal(Signal::KILL)?;
             tokio::time::sleep(Duration::from_secs(1)).await;
             ensure!(
-                state.lock()?.is_some(),
+                !state.is_held()?,
                 "the supervisor ({}) cannot be ended",
                 report.pid
             );

@@ -36,7 +36,10 @@ pub(crate) async fn run(name: Option<&str>, follow: bool) -> anyhow::Result<Exit
         print(&file, &lines[skipped..], several)?;
         read.insert(file, end);
     }
-    while follow {
+    if !follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         // Replicas that were added meanwhile have new files.
         for file in self::files(&logs, name)? {
@@ -46,7 +49,6 @@ pub(crate) async fn run(name: Option<&str>, follow: bool) -> anyhow::Result<Exit
             read.insert(file, end);
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The log files of a process, of one replica or of a server; of everything without a name.
@@ -55,9 +57,7 @@ fn files(logs: &Path, name: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
         return Ok(Vec::new());
     }
     let mut files: Vec<PathBuf> = Vec::new();
-    for entry in
-        std::fs::read_dir(logs).with_context(|| format!("cannot list {}", logs.display()))?
-    {
+    for entry in std::fs::read_dir(logs).with_context(|| format!("cannot list {}", logs.display()))? {
         let path = entry?.path();
         let stem = path
             .file_stem()
@@ -74,9 +74,7 @@ fn files(logs: &Path, name: Option<&str>) -> anyhow::Result<Vec<PathBuf>> {
 
 /// `gateway-2` and `gateway-migrate` are parts of `gateway`.
 fn is_part(stem: &str, name: &str) -> bool {
-    let rest = stem
-        .strip_prefix(name)
-        .and_then(|rest| rest.strip_prefix('-'));
+    let rest = stem.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
     rest.is_some_and(|rest| rest == "migrate" || rest.parse::<u16>().is_ok())
 }
 
@@ -84,11 +82,7 @@ fn is_part(stem: &str, name: &str) -> bool {
 fn from(path: &Path, start: u64) -> anyhow::Result<(String, u64)> {
     let attempt = || -> std::io::Result<(String, u64)> {
         let mut file = File::open(path)?;
-        let start = if file.metadata()?.len() < start {
-            0
-        } else {
-            start
-        };
+        let start = if file.metadata()?.len() < start { 0 } else { start };
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;

@@ -1,6 +1,6 @@
 //! What has to be on the machine, named with the command that brings it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
@@ -38,9 +38,7 @@ impl Need {
             Need::Maven => on_path("mvn").is_some(),
             Need::Cmake => on_path("cmake").is_some(),
             Need::Compiler => {
-                let c = ["cc", "gcc", "clang"]
-                    .iter()
-                    .any(|name| on_path(name).is_some());
+                let c = ["cc", "gcc", "clang"].iter().any(|name| on_path(name).is_some());
                 let cpp = ["c++", "g++", "clang++"]
                     .iter()
                     .any(|name| on_path(name).is_some());
@@ -185,11 +183,7 @@ fn packages(missing: &[Need], manager: Manager) -> Vec<&'static str> {
 fn complaint(missing: &[Need], manager: Option<Manager>, root: bool) -> String {
     let mut lines = vec!["missing on this machine:".to_owned()];
     lines.extend(missing.iter().map(|need| match manager {
-        Some(manager) => format!(
-            "  {}: {}",
-            need.describe(),
-            need.packages(manager).join(" ")
-        ),
+        Some(manager) => format!("  {}: {}", need.describe(), need.packages(manager).join(" ")),
         None => format!("  {}", need.describe()),
     }));
     lines.push(match manager {
@@ -218,17 +212,23 @@ fn has_library(name: &str, header: &str) -> bool {
         .stderr(Stdio::null());
     match query.status() {
         Ok(status) => status.success() || (cfg!(target_os = "macos") && brew_has(name)),
-        Err(_) => Path::new("/usr/include").join(header).exists(),
+        Err(_) => headers().any(|dir| dir.join(header).exists()),
     }
+}
+
+/// `/usr/include` and, on Debian, `/usr/include/x86_64-linux-gnu` and its like.
+fn headers() -> impl Iterator<Item = PathBuf> {
+    let include = PathBuf::from("/usr/include");
+    let below = std::fs::read_dir(&include)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    std::iter::once(include.clone()).chain(below)
 }
 
 /// Homebrew keeps both libraries out of pkg-config's sight; openssl-sys asks `brew` itself.
 fn brew_has(name: &str) -> bool {
-    let formula = if name == "openssl" {
-        "openssl@3"
-    } else {
-        "curl"
-    };
+    let formula = if name == "openssl" { "openssl@3" } else { "curl" };
     let mut query = Command::new("brew");
     query
         .args(["--prefix", "--installed", formula])
@@ -296,10 +296,7 @@ mod tests {
     fn the_package_manager_is_known_by_the_distribution() {
         let check = |text, expected| assert_eq!(manager_of(text), expected, "{text}");
         check("PRETTY_NAME=\"Debian\"\nID=debian\n", Some(Manager::Apt));
-        check(
-            "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n",
-            Some(Manager::Apt),
-        );
+        check("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", Some(Manager::Apt));
         check(
             "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n",
             Some(Manager::Dnf),

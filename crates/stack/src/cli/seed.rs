@@ -51,20 +51,12 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    pub(crate) fn new(
-        url: String,
-        keys: Keys,
-        architecture: &Architecture,
-    ) -> anyhow::Result<Shop> {
+    pub(crate) fn new(url: String, keys: Keys, architecture: &Architecture) -> anyhow::Result<Shop> {
         let client = Client::builder()
             .timeout(LIMIT)
             .build()
             .context("cannot make an HTTP client")?;
-        let audiences = architecture
-            .audiences()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let audiences = architecture.audiences().into_iter().map(str::to_owned).collect();
         Ok(Shop {
             url,
             client,
@@ -86,16 +78,11 @@ impl Shop {
             "GET /v1/products answered {}",
             answer.status()
         );
-        let page: Value = answer
-            .json()
-            .await
-            .context("the list of products is not JSON")?;
+        let page: Value = answer.json().await.context("the list of products is not JSON")?;
         let items = page
             .as_object()
             .and_then(|page| page.values().find_map(Value::as_array));
-        Ok(items
-            .context("the list of products holds no list")?
-            .is_empty())
+        Ok(items.context("the list of products holds no list")?.is_empty())
     }
 
     /// Posts and returns the created resource's id. A repetition has the same idempotency key, so that a lost answer makes nothing twice.
@@ -113,10 +100,7 @@ impl Shop {
             .await
             .with_context(|| format!("POST {path}"))?;
         let status = answer.status();
-        let text = answer
-            .text()
-            .await
-            .with_context(|| format!("POST {path}"))?;
+        let text = answer.text().await.with_context(|| format!("POST {path}"))?;
         ensure!(status.is_success(), "POST {path} answered {status}: {text}");
         let created: Value = serde_json::from_str(&text).unwrap_or_default();
         Ok(created["id"].as_str().unwrap_or_default().to_owned())
@@ -213,12 +197,8 @@ async fn make_order(
             .await?;
     }
     if matches!(order.fate, Fate::Cancelled | Fate::PaidAndCancelled) {
-        shop.post(
-            customer,
-            &format!("/v1/orders/{id}/cancellation"),
-            &json!({}),
-        )
-        .await?;
+        shop.post(customer, &format!("/v1/orders/{id}/cancellation"), &json!({}))
+            .await?;
     }
     Ok(())
 }

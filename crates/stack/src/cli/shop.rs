@@ -56,13 +56,9 @@ pub(crate) enum Fate {
 
 pub(crate) fn plan() -> Plan {
     let mut random = StdRng::seed_from_u64(SEED);
-    let products: Vec<ProductPlan> = (0..PRODUCTS)
-        .map(|number| product(number, &mut random))
-        .collect();
+    let products: Vec<ProductPlan> = (0..PRODUCTS).map(|number| product(number, &mut random)).collect();
     let customers = (0..CUSTOMERS).map(customer).collect();
-    let for_sale: Vec<usize> = (0..PRODUCTS)
-        .filter(|index| !products[*index].draft)
-        .collect();
+    let for_sale: Vec<usize> = (0..PRODUCTS).filter(|index| !products[*index].draft).collect();
     let orders = (0..ORDERS).map(|_| order(&for_sale, &mut random)).collect();
     Plan {
         products,
@@ -96,17 +92,9 @@ const MATERIALS: [&str; 20] = [
 
 const THINGS: [(&str, &str, i64); 20] = [
     ("Desk Lamp", "A dimmable light for late work", 6_900),
-    (
-        "Side Table",
-        "Just high enough for a cup and a book",
-        12_900,
-    ),
+    ("Side Table", "Just high enough for a cup and a book", 12_900),
     ("Cushion", "Washable cover, filled with feathers", 2_900),
-    (
-        "Throw",
-        "For the sofa and for the first cold evening",
-        7_900,
-    ),
+    ("Throw", "For the sofa and for the first cold evening", 7_900),
     ("Teapot", "Holds four cups and does not drip", 4_500),
     ("Mug", "For coffee, or for pencils", 1_400),
     ("Serving Bowl", "Wide enough for a salad for six", 3_800),
@@ -142,9 +130,9 @@ fn product(number: usize, random: &mut StdRng) -> ProductPlan {
 }
 
 const FIRST: [&str; 25] = [
-    "Ada", "Amir", "Anneke", "Beatriz", "Chidi", "Clara", "Daan", "Elif", "Emeka", "Freya",
-    "Goran", "Hana", "Ines", "Jonas", "Kaito", "Leila", "Mateo", "Nadia", "Oskar", "Priya",
-    "Quinn", "Rosa", "Samuel", "Tomasz", "Yara",
+    "Ada", "Amir", "Anneke", "Beatriz", "Chidi", "Clara", "Daan", "Elif", "Emeka", "Freya", "Goran", "Hana",
+    "Ines", "Jonas", "Kaito", "Leila", "Mateo", "Nadia", "Oskar", "Priya", "Quinn", "Rosa", "Samuel",
+    "Tomasz", "Yara",
 ];
 
 const LAST: [&str; 50] = [
@@ -265,8 +253,7 @@ mod tests {
             assert!(product.price_minor > 0);
         }
         for order in &plan.orders {
-            let products: BTreeSet<usize> =
-                order.lines.iter().map(|(product, _)| *product).collect();
+            let products: BTreeSet<usize> = order.lines.iter().map(|(product, _)| *product).collect();
             assert!((1..=20).contains(&order.lines.len()) && products.len() == order.lines.len());
         }
     }
@@ -274,8 +261,7 @@ mod tests {
     #[test]
     fn nobody_shares_a_name_and_every_state_occurs() {
         let plan = plan();
-        let unique =
-            |values: Vec<&str>| values.iter().collect::<BTreeSet<_>>().len() == values.len();
+        let unique = |values: Vec<&str>| values.iter().collect::<BTreeSet<_>>().len() == values.len();
         assert!(unique(
             plan.products
                 .iter()
@@ -288,23 +274,10 @@ mod tests {
                 .map(|customer| customer.email.as_str())
                 .collect()
         ));
-        assert!(
-            plan.customers
-                .iter()
-                .all(|customer| customer.email.is_ascii())
-        );
-        for fate in [
-            Fate::Placed,
-            Fate::Paid,
-            Fate::Cancelled,
-            Fate::PaidAndCancelled,
-        ] {
+        assert!(plan.customers.iter().all(|customer| customer.email.is_ascii()));
+        for fate in [Fate::Placed, Fate::Paid, Fate::Cancelled, Fate::PaidAndCancelled] {
             assert!(
-                plan.orders
-                    .iter()
-                    .filter(|order| order.fate == fate)
-                    .count()
-                    >= 20,
+                plan.orders.iter().filter(|order| order.fate == fate).count() >= 20,
                 "{fate:?}"
             );
         }

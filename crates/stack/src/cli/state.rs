@@ -1,8 +1,9 @@
 //! What the supervisor tells the other verbs, through files in the state folder.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -68,28 +69,47 @@ impl State {
 
     /// The lock that a supervisor holds as long as it lives; `None` when another one holds it. The kernel releases it however the holder
     /// ends, so that no stale process id is ever believed.
-    pub(crate) fn lock(&self) -> anyhow::Result<Option<File>> {
-        std::fs::create_dir_all(&self.dir)
-            .with_context(|| format!("cannot make {}", self.dir.display()))?;
+    pub(crate) async fn lock(&self) -> anyhow::Result<Option<File>> {
+        let file = self.lock_file()?;
+        // A verb that only looks holds it for an instant.
+        for _ in 0..10 {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).context("cannot lock the state folder");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a supervisor lives.
+    pub(crate) fn is_held(&self) -> anyhow::Result<bool> {
+        if !self.dir.exists() {
+            return Ok(false);
+        }
+        match self.lock_file()?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error).context("cannot lock the state folder"),
+        }
+    }
+
+    fn lock_file(&self) -> anyhow::Result<File> {
+        std::fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {}", self.dir.display()))?;
         let path = self.dir.join("lock");
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&path);
-        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => {
-                Err(error).context("cannot lock the state folder")
-            }
-        }
+        file.with_context(|| format!("cannot open {}", path.display()))
     }
 
     /// What the running supervisor reports; `None` when none runs.
     pub(crate) fn running(&self) -> anyhow::Result<Option<Report>> {
-        if !self.dir.exists() || self.lock()?.is_some() {
+        if !self.is_held()? {
             return Ok(None);
         }
         let report = self.report()?;
@@ -127,11 +147,10 @@ impl Report {
             .ok()
             .and_then(Pid::from_raw)
             .context("the state folder names no process")?;
-        kill_process(pid, signal)
-            .with_context(|| format!("cannot signal the supervisor ({})", self.pid))
+        kill_process(pid, signal).with_context(|| format!("cannot signal the supervisor ({})", self.pid))
     }
 
-    /// The gateway's base URL: the first process with an HTTP listener that is called `gateway`, or the first with one.
+    /// The base URL of a process's first replica.
     pub(crate) fn public_url(&self, name: &str) -> anyhow::Result<String> {
         let processes = &self.status.processes;
         let public = processes
@@ -148,10 +167,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
         Ok(bytes) => {
             let value = serde_json::from_slice(&bytes);
             Ok(Some(value.with_context(|| {
-                format!(
-                    "{} is damaged; `cargo stack reset` starts anew",
-                    path.display()
-                )
+                format!("{} is damaged; `cargo stack reset` starts anew", path.display())
             })?))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -15,11 +15,7 @@ use super::up;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// `up` in a terminal: seeds and prints the addresses once all is ready.
-pub(crate) async fn foreground(
-    project: &Project,
-    options: Options,
-    seed: bool,
-) -> anyhow::Result<ExitCode> {
+pub(crate) async fn foreground(project: &Project, options: Options, seed: bool) -> anyhow::Result<ExitCode> {
     supervise(project, options, async |report| {
         let seeded = if seed {
             up::seed_shop(project, &report).await
@@ -53,9 +49,10 @@ async fn supervise(
     when_ready: impl AsyncFnOnce(Report),
 ) -> anyhow::Result<ExitCode> {
     let state = project.state();
-    let Some(_lock) = state.lock()? else {
+    let Some(_lock) = state.lock().await? else {
         bail!("another `cargo stack up` was faster")
     };
+    state.remove_report();
     let mut signals = Signals::new()?;
     let mut supervisor = Supervisor {
         state: &state,

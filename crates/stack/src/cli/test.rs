@@ -38,9 +38,7 @@ pub(crate) async fn run(arguments: &[String], no_install: bool) -> anyhow::Resul
     if !names_packages(arguments) {
         tests.arg("--workspace");
     }
-    tests
-        .args(arguments)
-        .envs(environment(&stack, &project.target));
+    tests.args(arguments).envs(environment(&stack, &project.target));
     let status = wait(tests.spawn().context("cannot start cargo")?).await;
     stack.down().await;
     let code = status?
@@ -75,8 +73,7 @@ fn names_packages(arguments: &[String]) -> bool {
 
 /// The binaries are wanted by the tests of these packages, and by a run of all.
 fn needs_binaries(arguments: &[String]) -> bool {
-    !names_packages(arguments)
-        || packages(arguments).any(|package| matches!(package, "lab" | "stack"))
+    !names_packages(arguments) || packages(arguments).any(|package| matches!(package, "lab" | "stack"))
 }
 
 /// The values of `-p` and `--package`, up to `--`.
@@ -107,11 +104,9 @@ struct Folder {
 
 impl Folder {
     fn make(parent: &Path) -> anyhow::Result<Folder> {
-        std::fs::create_dir_all(parent)
-            .with_context(|| format!("cannot make {}", parent.display()))?;
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         for left in std::fs::read_dir(parent)?.filter_map(Result::ok) {
-            let unused =
-                File::open(left.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+            let unused = File::open(left.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
             if unused {
                 let _ = stack::delete(&left.path());
             }

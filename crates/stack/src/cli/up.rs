@@ -71,10 +71,7 @@ async fn already_running(project: &Project, report: &Report, up: &Up) -> anyhow:
     } else {
         scale(&project.state(), report, &up.replicas).await?;
     }
-    let report = project
-        .state()
-        .running()?
-        .context("the system has just ended")?;
+    let report = project.state().running()?.context("the system has just ended")?;
     print_summary(project, &report)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -89,9 +86,7 @@ async fn scale(state: &State, report: &Report, replicas: &[(String, u16)]) -> an
     report.signal(Signal::USR1)?;
     let deadline = Instant::now() + Duration::from_secs(120);
     while Instant::now() < deadline {
-        let report = state
-            .running()?
-            .context("the system ended while it was scaled")?;
+        let report = state.running()?.context("the system ended while it was scaled")?;
         if let Some(answer) = report.answer.filter(|answer| answer.id == id) {
             return answer.error.map_or(Ok(()), |error| bail!("{error}"));
         }
@@ -112,7 +107,7 @@ async fn detach(project: &Project, up: &Up) -> anyhow::Result<ExitCode> {
         .truncate(true)
         .open(&log);
     let output = output.with_context(|| format!("cannot open {}", log.display()))?;
-    let mut supervisor = Command::new(std::env::current_exe().context("where is this program?")?);
+    let mut supervisor = Command::new(project.options(&[]).stack_binary());
     supervisor.arg("supervise").current_dir(&project.root);
     for (name, number) in &up.replicas {
         supervisor.arg(format!("--replicas={name}={number}"));
@@ -136,14 +131,9 @@ async fn detach(project: &Project, up: &Up) -> anyhow::Result<ExitCode> {
 async fn until_ready(state: &State, supervisor: &mut Child) -> anyhow::Result<Report> {
     let mut shown = String::new();
     loop {
-        let ended = supervisor
-            .try_wait()
-            .context("cannot wait for the supervisor")?;
+        let ended = supervisor.try_wait().context("cannot wait for the supervisor")?;
         // A report of an earlier supervisor may still lie there.
-        if let Some(report) = state
-            .report()?
-            .filter(|report| report.pid == supervisor.id())
-        {
+        if let Some(report) = state.report()?.filter(|report| report.pid == supervisor.id()) {
             match report.phase {
                 Phase::Ready => return Ok(report),
                 Phase::Failed(line) => {
@@ -207,11 +197,7 @@ pub(crate) fn print_summary(project: &Project, report: &Report) -> anyhow::Resul
             .unwrap_or_default();
         lines.push(format!("{name:<22} {}{http}", server.address));
     }
-    lines.push(format!(
-        "{:<22} {}",
-        "logs",
-        project.state().logs().display()
-    ));
+    lines.push(format!("{:<22} {}", "logs", project.state().logs().display()));
     lines.push(format!(
         "\nA token for the tour (alice, every scope, 12 hours; `cargo stack token` makes others):\n{token}\n"
     ));
@@ -236,10 +222,7 @@ mod tests {
 
     #[test]
     fn replicas_are_a_name_and_a_number() {
-        assert_eq!(
-            parse_replicas("app-service=2"),
-            Ok(("app-service".to_owned(), 2))
-        );
+        assert_eq!(parse_replicas("app-service=2"), Ok(("app-service".to_owned(), 2)));
         assert!(parse_replicas("app-service").is_err());
         assert!(parse_replicas("app-service=many").is_err());
     }

@@ -118,10 +118,7 @@ fn show(mailbox: &Mailbox, wanted: &str) -> Response<Full<Bytes>> {
 /// `{"IDs": [...]}`, or nothing for all.
 fn delete(mailbox: &Mailbox, body: &[u8]) -> Response<Full<Bytes>> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let named = body["IDs"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let named = body["IDs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let ids: Option<Vec<Uuid>> = named
         .iter()
         .map(|id| Uuid::parse_str(id.as_str()?).ok())

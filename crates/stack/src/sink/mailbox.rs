@@ -65,17 +65,14 @@ impl Mailbox {
     pub(crate) fn open(dir: &Path) -> anyhow::Result<Mailbox> {
         crate::files::make_dir(dir)?;
         let mut summaries = Vec::new();
-        for entry in
-            std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?
-        {
+        for entry in std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
             let path = entry?.path();
             let name = path
                 .file_name()
                 .and_then(|name| name.to_str())
                 .and_then(|name| name.strip_suffix(".eml"));
             if let Some(id) = name.and_then(|name| Uuid::parse_str(name).ok()) {
-                let raw = std::fs::read(&path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let raw = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
                 summaries.push(summarise(id, &raw));
             }
         }
@@ -102,22 +99,15 @@ impl Mailbox {
         let summaries = self.summaries();
         (
             summaries.len(),
-            summaries
-                .iter()
-                .rev()
-                .skip(start)
-                .take(limit)
-                .cloned()
-                .collect(),
+            summaries.iter().rev().skip(start).take(limit).cloned().collect(),
         )
     }
 
     pub(crate) fn full(&self, id: Uuid) -> Option<Full> {
         let raw = self.raw(id)?;
         let message = parse(&raw);
-        let body = |pick: fn(&Message<'_>) -> Option<String>| {
-            message.as_ref().and_then(pick).unwrap_or_default()
-        };
+        let body =
+            |pick: fn(&Message<'_>) -> Option<String>| message.as_ref().and_then(pick).unwrap_or_default();
         let date = body(|message| Some(message.date()?.to_rfc3339()));
         let text = body(|message| Some(message.body_text(0)?.into_owned()));
         let html = body(|message| Some(message.body_html(0)?.into_owned()));
@@ -150,9 +140,7 @@ impl Mailbox {
     }
 
     fn summaries(&self) -> MutexGuard<'_, Vec<Summary>> {
-        self.summaries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.summaries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,10 +154,7 @@ fn summarise(id: Uuid, raw: &[u8]) -> Summary {
         id,
         message_id: message.message_id().unwrap_or_default().to_owned(),
         read: false,
-        from: people(message.from())
-            .into_iter()
-            .next()
-            .unwrap_or_default(),
+        from: people(message.from()).into_iter().next().unwrap_or_default(),
         to: people(message.to()),
         cc: people(message.cc()),
         bcc: people(message.bcc()),
@@ -200,11 +185,8 @@ fn created(id: Uuid) -> String {
         .map(|timestamp| timestamp.to_unix())
         .unwrap_or_default();
     let at = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).unwrap_or_default());
-    let at = at
-        .ok()
-        .and_then(|at| at.replace_nanosecond(nanoseconds).ok());
-    at.and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_default()
+    let at = at.ok().and_then(|at| at.replace_nanosecond(nanoseconds).ok());
+    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 /// The first words of the text.
@@ -246,12 +228,7 @@ mod tests {
         assert!(full.html.contains("<p>Dear Zo\u{eb}</p>"), "{}", full.html);
         let json = serde_json::to_value(&list[0]).unwrap();
         assert_eq!(json["From"]["Address"], "no-reply@plumbline.localhost");
-        assert!(
-            json["ID"].is_string()
-                && json["Created"]
-                    .as_str()
-                    .is_some_and(|text| text.ends_with('Z'))
-        );
+        assert!(json["ID"].is_string() && json["Created"].as_str().is_some_and(|text| text.ends_with('Z')));
     }
 
     #[test]

@@ -55,8 +55,7 @@ fn converse(stream: &TcpStream, mailbox: Arc<Mailbox>) -> io::Result<()> {
         message: Vec::new(),
         too_long: false,
     };
-    let mut session =
-        SessionBuilder::new("plumbline-sink").build(stream.peer_addr()?.ip(), recipient);
+    let mut session = SessionBuilder::new("plumbline-sink").build(stream.peer_addr()?.ip(), recipient);
     send(&mut writer, &session.greeting())?;
     let mut line = Vec::new();
     loop {
@@ -88,13 +87,7 @@ struct Recipient {
 }
 
 impl Handler for Recipient {
-    fn data_start(
-        &mut self,
-        _domain: &str,
-        _from: &str,
-        _is8bit: bool,
-        _to: &[String],
-    ) -> Response {
+    fn data_start(&mut self, _domain: &str, _from: &str, _is8bit: bool, _to: &[String]) -> Response {
         self.message.clear();
         self.too_long = false;
         response::OK
@@ -156,9 +149,7 @@ mod tests {
                 ("RCPT TO:<b@example.com>", "250"),
                 ("DATA", "354"),
             ] {
-                (&stream)
-                    .write_all(format!("{line}\r\n").as_bytes())
-                    .unwrap();
+                (&stream).write_all(format!("{line}\r\n").as_bytes()).unwrap();
                 expect(code);
             }
             (&stream)

@@ -13,16 +13,12 @@ async fn roles_and_users_can_do_what_the_architecture_says_and_no_more() {
     let stack = &servers.stack;
 
     // A role is let into its own database and into no other.
-    let owner = connect(&stack.postgres_url("app_owner", "app"))
-        .await
-        .unwrap();
+    let owner = connect(&stack.postgres_url("app_owner", "app")).await.unwrap();
     owner
         .batch_execute("CREATE TABLE product (id bigint); GRANT SELECT ON product TO app_runtime")
         .await
         .unwrap();
-    let runtime = connect(&stack.postgres_url("app_runtime", "app"))
-        .await
-        .unwrap();
+    let runtime = connect(&stack.postgres_url("app_runtime", "app")).await.unwrap();
     runtime.query("SELECT id FROM product", &[]).await.unwrap();
     for (role, database) in [
         ("analytics_runtime", "app"),
@@ -66,9 +62,7 @@ async fn roles_and_users_can_do_what_the_architecture_says_and_no_more() {
     );
     for topic in &topics {
         assert_eq!((topic.partitions, topic.records), (12, 0));
-        assert!(
-            topic.lag.contains_key("audit-consumer") && topic.lag.values().all(|lag| *lag == 0)
-        );
+        assert!(topic.lag.contains_key("audit-consumer") && topic.lag.values().all(|lag| *lag == 0));
     }
     servers.end().await;
 }
@@ -121,17 +115,9 @@ impl Redis {
     }
 
     fn login(url: &str) -> Redis {
-        let login = url
-            .strip_prefix("redis://")
-            .unwrap()
-            .split('@')
-            .next()
-            .unwrap();
+        let login = url.strip_prefix("redis://").unwrap().split('@').next().unwrap();
         let mut redis = Redis::anonymous(url);
-        assert_eq!(
-            redis.ask(&format!("AUTH {}", login.replace(':', " "))),
-            "+OK"
-        );
+        assert_eq!(redis.ask(&format!("AUTH {}", login.replace(':', " "))), "+OK");
         redis
     }
 

@@ -67,10 +67,7 @@ async fn messages_are_listed_shown_and_deleted_over_http() {
 }
 
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 async fn send(smtp: SocketAddr, number: u32) {

@@ -20,10 +20,7 @@ async fn a_killed_server_comes_back_on_its_port_with_its_data() {
         let pid = stack.server_pid(server).unwrap();
         stack.kill_server(server).unwrap();
         assert!(stack.server_pid(server).is_err());
-        assert!(
-            stack.kill_server(server).is_err(),
-            "{server} was killed twice"
-        );
+        assert!(stack.kill_server(server).is_err(), "{server} was killed twice");
         // It was killed on purpose, so nobody has died.
         assert!(stack.dead().unwrap().is_none());
         stack.start_server(server).await.unwrap();

@@ -1,0 +1,12 @@
+//! The lab: load, faults, measurements, and the ledger that tells whether the system kept its promises.
+
+mod arena;
+pub mod benches;
+pub mod ledger;
+pub mod load;
+mod log_watch;
+pub mod scenarios;
+mod table;
+
+pub use crate::arena::{Arena, Folder, programs};
+pub use crate::log_watch::{LogWatch, Order};
