@@ -1,4 +1,5 @@
-//! `architecture.toml`: the processes and the arrows between them, and what follows from them for the local servers.
+//! `architecture.toml`: the processes and the arrows between them, and what follows from them for the local
+//! servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +20,8 @@ pub struct Architecture {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Process {
-    /// Who may call its HTTP listener: `public`, `operator` or the name of a process. `None`: it has no listener.
+    /// Who may call its HTTP listener: `public`, `operator` or the name of a process. `None`: it has no
+    /// listener.
     pub serves: Option<String>,
     /// Processes whose HTTP listener it calls.
     #[serde(default)]
@@ -146,7 +148,8 @@ impl Architecture {
         consumers.map(|(name, process)| (name.as_str(), process.consumes.as_slice()))
     }
 
-    /// Whom an access token is for: the gateway (`plumbline`), and each process whose pages an operator reads.
+    /// Whom an access token is for: the gateway (`plumbline`), and each process whose pages an operator
+    /// reads.
     pub fn audiences(&self) -> Vec<&str> {
         let pages = self
             .processes

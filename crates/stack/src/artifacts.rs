@@ -1,4 +1,5 @@
-//! The native servers' files: fetched by Maven from the small `pom.xml`, unpacked once, shared by every stack of the workspace.
+//! The native servers' files: fetched by Maven from the small `pom.xml`, unpacked once, shared by every stack
+//! of the workspace.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -20,7 +21,8 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
-    /// Brings what is missing; takes about ten seconds the first time, and nothing after that. `progress` gets a line now and then.
+    /// Brings what is missing; takes about ten seconds the first time, and nothing after that. `progress`
+    /// gets a line now and then.
     ///
     /// It blocks. Two at once are safe: the second waits for the first.
     pub fn fetch(root: &Path, target: &Path, progress: impl Fn(&str)) -> anyhow::Result<Artifacts> {

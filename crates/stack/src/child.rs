@@ -15,8 +15,9 @@ use serde_json::Value;
 /// How often a child's end is looked for. It is one system call.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Starts children from a thread of its own. On Linux a child asks to be killed when the *thread* that started it ends, so it must not
-/// be started by one that a runtime may retire; this one lives as long as the stack.
+/// Starts children from a thread of its own. On Linux a child asks to be killed when the *thread* that
+/// started it ends, so it must not be started by one that a runtime may retire; this one lives as long as the
+/// stack.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawner {
     requests: mpsc::Sender<Request>,
@@ -32,7 +33,8 @@ impl Spawner {
         let (requests, inbox) = mpsc::channel::<Request>();
         std::thread::spawn(move || {
             for Request { mut command, answer } in inbox {
-                // Nobody waiting for the answer means that the child is not wanted either, and dropping it would leave it running.
+                // Nobody waiting for the answer means that the child is not wanted either, and dropping it
+                // would leave it running.
                 if let Err(mpsc::SendError(Ok(mut unwanted))) = answer.send(command.spawn()) {
                     let _ = unwanted.kill();
                     let _ = unwanted.wait();
@@ -65,7 +67,8 @@ impl Spawner {
         })
     }
 
-    /// Runs `command` to its end. An exit code other than 0 is an error that ends with the last line of its output.
+    /// Runs `command` to its end. An exit code other than 0 is an error that ends with the last line of its
+    /// output.
     pub(crate) async fn run(
         &self,
         what: &str,
@@ -172,7 +175,8 @@ pub enum Ended {
 )]
 fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
-    // SAFETY: the closure runs in the forked child and makes two system calls; it neither allocates nor takes a lock.
+    // SAFETY: the closure runs in the forked child and makes two system calls; it neither allocates nor takes
+    // a lock.
     unsafe {
         command.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -198,7 +202,8 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
     file.with_context(|| format!("cannot open {}", path.display()))
 }
 
-/// The line of a log that says most about the end: the last one with an error among the last few, otherwise the last one.
+/// The line of a log that says most about the end: the last one with an error among the last few, otherwise
+/// the last one.
 fn last_words(path: &Path) -> String {
     let text = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
     let lines: Vec<&str> = text

@@ -9,6 +9,7 @@ mod seed;
 mod shop;
 mod state;
 mod status;
+mod stop;
 mod supervise;
 mod test;
 mod token;

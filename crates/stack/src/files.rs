@@ -10,7 +10,8 @@ use anyhow::{Context as _, ensure};
 /// Less than this, and Kafka or PostgreSQL would soon fail with a less helpful message. In bytes.
 const DISK: u64 = 300 << 20;
 
-/// Replaces a file by one that only its owner may read. A reader sees the old content or the new, never a part.
+/// Replaces a file by one that only its owner may read. A reader sees the old content or the new, never a
+/// part.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let attempt = || -> std::io::Result<()> {
         let partial = path.with_added_extension("partial");

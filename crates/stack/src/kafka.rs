@@ -1,5 +1,5 @@
-//! Apache Kafka: one KRaft node, secured like production: SASL on every listener, a user per process, everything forbidden that no ACL
-//! allows.
+//! Apache Kafka: one KRaft node, secured like production: SASL on every listener, a user per process,
+//! everything forbidden that no ACL allows.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,8 @@ impl Kafka {
         }
     }
 
-    /// A server that is there already. Its users are its owner's business, so every process uses the one given.
+    /// A server that is there already. Its users are its owner's business, so every process uses the one
+    /// given.
     pub(crate) fn external(bootstrap: &str, login: Option<Login>) -> anyhow::Result<Kafka> {
         ensure!(
             bootstrap.contains(':'),
@@ -138,7 +139,8 @@ impl Native {
 
     fn java(&self) -> Command {
         let mut java = Command::new("java");
-        // A small heap, a collector without threads of its own and no optimising compiler: it shares two cores with everything else.
+        // A small heap, a collector without threads of its own and no optimising compiler: it shares two
+        // cores with everything else.
         java.args([
             "-Xmx384m",
             "-XX:+UseSerialGC",
@@ -197,6 +199,8 @@ impl Native {
              super.users=User:{ADMIN}\n\
              log.dirs={data}\n\
              auto.create.topics.enable=false\n\
+             # Started again, the one voter waits this long for other candidates before it leads.\n\
+             controller.quorum.election.timeout.ms=200\n\
              # A group of one should not wait three seconds for a second member.\n\
              group.initial.rebalance.delay.ms=0\n\
              offsets.topic.replication.factor=1\n\
@@ -212,7 +216,8 @@ impl Native {
     }
 }
 
-/// Sixteen bytes as Kafka writes them. The first bit is cleared, because an id that starts with `-` would be taken for an option.
+/// Sixteen bytes as Kafka writes them. The first bit is cleared, because an id that starts with `-` would be
+/// taken for an option.
 fn cluster_id(mut bytes: [u8; 16]) -> String {
     bytes[0] &= 0x7f;
     URL_SAFE_NO_PAD.encode(bytes)

@@ -37,7 +37,8 @@ const MAX_ANSWER: usize = 16 << 20;
 /// The end offset of each partition of each topic.
 pub(crate) type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
 
-/// A connection as the super user. The local broker is one node, so it is the leader and the coordinator of everything.
+/// A connection as the super user. The local broker is one node, so it is the leader and the coordinator of
+/// everything.
 pub(crate) struct KafkaAdmin {
     stream: TcpStream,
     correlation: i32,
@@ -130,7 +131,8 @@ impl KafkaAdmin {
         Ok(())
     }
 
-    /// Has the broker make its internal topic of offsets, which it does only when the first group asks, and slowly.
+    /// Has the broker make its internal topic of offsets, which it does only when the first group asks, and
+    /// slowly.
     pub(crate) async fn prepare_groups(&mut self, groups: &[&str]) -> anyhow::Result<()> {
         self.patiently(async |admin| admin.find_coordinators(groups).await)
             .await
@@ -195,7 +197,8 @@ impl KafkaAdmin {
         Ok(ends)
     }
 
-    /// How many records of each topic the group has not committed yet. Partitions without a commit count whole.
+    /// How many records of each topic the group has not committed yet. Partitions without a commit count
+    /// whole.
     pub(crate) async fn lag(&mut self, group: &str, ends: &Ends) -> anyhow::Result<BTreeMap<String, i64>> {
         self.patiently(async |admin| {
             admin.find_coordinators(&[group]).await?;
@@ -251,7 +254,8 @@ impl KafkaAdmin {
         }
     }
 
-    /// One request and its answer, whose type the caller names. (The crate's own pairing of the two types needs its broker half.)
+    /// One request and its answer, whose type the caller names. (The crate's own pairing of the two types
+    /// needs its broker half.)
     async fn call<Q, A>(&mut self, key: ApiKey, version: i16, request: &Q) -> anyhow::Result<A>
     where
         Q: Encodable + HeaderVersion,

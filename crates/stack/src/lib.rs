@@ -1,7 +1,8 @@
-//! The local system: native servers and the five processes, as `cargo stack` runs them for a developer and the lab runs them for its
-//! scenarios.
+//! The local system: native servers and the five processes, as `cargo stack` runs them for a developer and
+//! the lab runs them for its scenarios.
 //!
-//! It links no C library, so that it builds in seconds and can look for, or install, what the rest of the workspace needs.
+//! It links no C library, so that it builds in seconds and can look for, or install, what the rest of the
+//! workspace needs.
 
 mod addresses;
 mod architecture;

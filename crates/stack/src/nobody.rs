@@ -1,4 +1,5 @@
-//! PostgreSQL refuses to run as root. Started by root, as in a container, it runs as `nobody`, with its files where `nobody` can reach them.
+//! PostgreSQL refuses to run as root. Started by root, as in a container, it runs as `nobody`, with its files
+//! where `nobody` can reach them.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,8 @@ pub fn delete(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The path itself when every folder above it lets everyone pass, otherwise one in `/var/tmp` that is made from its name.
+/// The path itself when every folder above it lets everyone pass, otherwise one in `/var/tmp` that is made
+/// from its name.
 pub(crate) fn reachable(path: &Path) -> PathBuf {
     let passable = |dir: &Path| {
         !dir.exists()

@@ -51,8 +51,8 @@ pub struct External {
 }
 
 impl External {
-    /// From `PLUMBLINE_POSTGRES_URL`, `PLUMBLINE_REDIS_URL`, `PLUMBLINE_KAFKA_BOOTSTRAP`, `PLUMBLINE_KAFKA_USER`,
-    /// `PLUMBLINE_KAFKA_PASSWORD` and `PLUMBLINE_SMTP_URL`.
+    /// From `PLUMBLINE_POSTGRES_URL`, `PLUMBLINE_REDIS_URL`, `PLUMBLINE_KAFKA_BOOTSTRAP`,
+    /// `PLUMBLINE_KAFKA_USER`, `PLUMBLINE_KAFKA_PASSWORD` and `PLUMBLINE_SMTP_URL`.
     pub fn from_environment() -> External {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         External {
@@ -103,9 +103,15 @@ impl Options {
         self.dir.join("logs")
     }
 
-    /// This program, which is the mail sink and the supervisor, too. Not the running file: a build may have replaced it by now.
+    /// This program, which is the mail sink and the supervisor, too. Not the running file, which a build may
+    /// have replaced by now; and a release build of the processes need not have one.
     pub fn stack_binary(&self) -> PathBuf {
-        self.binaries.join("stack")
+        let beside = self.binaries.join("stack");
+        if beside.exists() {
+            beside
+        } else {
+            self.target.join("debug/stack")
+        }
     }
 }
 

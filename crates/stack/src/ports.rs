@@ -150,9 +150,10 @@ fn listeners(architecture: &Architecture) -> Vec<Listener> {
     all
 }
 
-/// Stacks start side by side, and a port that is only about to be used looks free to all of them, so each takes a whole block under a lock.
-/// The blocks lie below the range that the kernel gives to outgoing connections: otherwise a client that reconnects to a killed server
-/// could take, or even connect to, the server's own port.
+/// Stacks start side by side, and a port that is only about to be used looks free to all of them, so each
+/// takes a whole block under a lock. The blocks lie below the range that the kernel gives to outgoing
+/// connections: otherwise a client that reconnects to a killed server could take, or even connect to, the
+/// server's own port.
 fn free_block() -> anyhow::Result<(File, Range<u16>)> {
     const SIZE: u16 = 250;
     for first in (15_000..32_000 - SIZE).step_by(usize::from(SIZE)) {
@@ -173,7 +174,8 @@ fn free_block() -> anyhow::Result<(File, Range<u16>)> {
     anyhow::bail!("all blocks of ports between 15000 and 32000 are in use")
 }
 
-/// Fails when somebody else has a fixed port that such a stack would use, naming port and user. Free ports are not looked at.
+/// Fails when somebody else has a fixed port that such a stack would use, naming port and user. Free ports
+/// are not looked at.
 pub fn check_ports(options: &Options, architecture: &Architecture) -> anyhow::Result<()> {
     if options.ports == Ports::Free {
         return Ok(());

@@ -1,5 +1,5 @@
-//! PostgreSQL: one database per process with one, an owner role for its migrations and a runtime role that can do no more than its
-//! tables' grants say.
+//! PostgreSQL: one database per process with one, an owner role for its migrations and a runtime role that
+//! can do no more than its tables' grants say.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};

@@ -140,8 +140,8 @@ impl Environment {
     }
 }
 
-/// A command that inherits nothing but what has no address in it. The user's own settings of the log and of telemetry come through, and
-/// `environment` wins over them.
+/// A command that inherits nothing but what has no address in it. The user's own settings of the log and of
+/// telemetry come through, and `environment` wins over them.
 pub(crate) fn command(
     binary: &Path,
     verb: &str,

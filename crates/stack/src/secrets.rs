@@ -50,7 +50,8 @@ impl Account<'_> {
 }
 
 impl Secrets {
-    /// Reads the kept passwords and makes the missing ones of the architecture's users and of each server's administrator.
+    /// Reads the kept passwords and makes the missing ones of the architecture's users and of each server's
+    /// administrator.
     pub(crate) fn open(
         dir: &Path,
         passwords: Passwords,

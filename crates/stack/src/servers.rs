@@ -56,7 +56,7 @@ impl fmt::Display for Server {
 }
 
 /// How long a server may take until it answers; PostgreSQL and Kafka may have to recover from a kill.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(120);
 
 /// How long the last PostgreSQL's processes may stand in the way of the next.
 const LEFTOVERS: Duration = Duration::from_secs(15);

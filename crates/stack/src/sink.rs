@@ -1,4 +1,5 @@
-//! The development mail sink: it takes every message, keeps it as a file and shows it in the shape of Mailpit's API.
+//! The development mail sink: it takes every message, keeps it as a file and shows it in the shape of
+//! Mailpit's API.
 
 mod api;
 mod mailbox;
@@ -53,7 +54,8 @@ impl Sink {
     }
 }
 
-/// Serves SMTP and HTTP until the process ends. Messages are files in `dir`, which is read again at the start.
+/// Serves SMTP and HTTP until the process ends. Messages are files in `dir`, which is read again at the
+/// start.
 pub async fn serve_mail_sink(smtp: SocketAddr, http: SocketAddr, dir: &Path) -> anyhow::Result<()> {
     let mailbox = Arc::new(Mailbox::open(dir)?);
     let listener = TcpListener::bind(smtp).with_context(|| format!("cannot listen on {smtp}"))?;

@@ -146,8 +146,8 @@ impl Stack {
         self.child(name, replica)?.signal(Signal::CONT)
     }
 
-    /// Brings a process to `replicas` of them. Processes that call it are restarted one after another, gracefully, because they know its
-    /// addresses from their environment.
+    /// Brings a process to `replicas` of them. Processes that call it are restarted one after another,
+    /// gracefully, because they know its addresses from their environment.
     pub async fn scale(&mut self, name: &str, replicas: u16) -> anyhow::Result<()> {
         check_replicas(&self.architecture, name, replicas)?;
         let callers: Vec<String> = self.callers(name).collect();
@@ -218,7 +218,8 @@ impl Stack {
 
     /// What became of a server or process that ended without being asked to; nothing while all is well.
     pub fn dead(&mut self) -> anyhow::Result<Option<anyhow::Error>> {
-        // Servers first: when Kafka is gone, that is the news, and not the processes that gave up because of it.
+        // Servers first: when Kafka is gone, that is the news, and not the processes that gave up because of
+        // it.
         if let Some(death) = self.servers.dead()? {
             return Ok(Some(death));
         }
@@ -230,8 +231,8 @@ impl Stack {
         Ok(None)
     }
 
-    /// Ends everything in order, from the edge inwards: what the public calls, what that calls, the rest, the servers. Returns the names of
-    /// those that did not end in time and were killed.
+    /// Ends everything in order, from the edge inwards: what the public calls, what that calls, the rest, the
+    /// servers. Returns the names of those that did not end in time and were killed.
     pub async fn down(mut self) -> Vec<String> {
         let mut killed = Vec::new();
         for stage in 0..=2 {

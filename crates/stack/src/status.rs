@@ -90,7 +90,8 @@ pub struct TopicStatus {
     pub lag: BTreeMap<String, i64>,
 }
 
-/// Topics and lag of the stack that lives in `options.dir` and whose broker is at `bootstrap`; for another process than the one that runs it.
+/// Topics and lag of the stack that lives in `options.dir` and whose broker is at `bootstrap`; for another
+/// process than the one that runs it.
 pub async fn topics(options: &Options, bootstrap: &str) -> anyhow::Result<Vec<TopicStatus>> {
     let architecture = Architecture::read(&options.root)?;
     let login = match &options.external.kafka_bootstrap {

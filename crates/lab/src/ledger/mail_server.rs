@@ -1,6 +1,6 @@
 //! The messages at the mail server, through Mailpit's API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -17,6 +17,8 @@ struct Listing {
 
 #[derive(Deserialize)]
 struct Listed {
+    #[serde(rename = "ID")]
+    id: String,
     #[serde(rename = "MessageID")]
     message_id: String,
 }
@@ -28,6 +30,8 @@ pub(crate) async fn messages(base: &str) -> anyhow::Result<(BTreeMap<Uuid, i64>,
         .build()?;
     let mut ours = BTreeMap::new();
     let mut foreign = 0;
+    // The newest come first, so a message that arrives meanwhile moves others onto the next page.
+    let mut seen = BTreeSet::new();
     let mut start = 0;
     loop {
         let url = format!("{base}/api/v1/messages?start={start}&limit={PAGE}");
@@ -50,6 +54,9 @@ pub(crate) async fn messages(base: &str) -> anyhow::Result<(BTreeMap<Uuid, i64>,
         }
         start += listing.messages.len();
         for listed in listing.messages {
+            if !seen.insert(listed.id) {
+                continue;
+            }
             match id_of(&listed.message_id) {
                 Some(id) => *ours.entry(id).or_insert(0) += 1,
                 None => foreign += 1,

@@ -32,7 +32,11 @@ pub(crate) async fn facts(sources: &Sources) -> anyhow::Result<Facts> {
         let mut conn = sources.connect(database).await?;
         let mut parked = 0;
         let sql = "SELECT count(*) AS value FROM dead_letter";
-        each(&mut conn, sql, |row: Value| Ok(parked = row.value)).await?;
+        each(&mut conn, sql, |row: Value| {
+            parked = row.value;
+            Ok(())
+        })
+        .await?;
         facts.dead_letters.insert(database, parked);
     }
     Ok(facts)
@@ -188,7 +192,11 @@ async fn read_audit(conn: &mut AsyncPgConnection, facts: &mut Facts) -> anyhow::
     })
     .await?;
     let undecodable = "SELECT count(*) AS value FROM audit_event WHERE problem IS NOT NULL";
-    each(conn, undecodable, |row: Value| Ok(facts.undecodable = row.value)).await
+    each(conn, undecodable, |row: Value| {
+        facts.undecodable = row.value;
+        Ok(())
+    })
+    .await
 }
 
 async fn read_analytics(conn: &mut AsyncPgConnection, facts: &mut Facts) -> anyhow::Result<()> {

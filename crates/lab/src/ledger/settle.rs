@@ -86,7 +86,9 @@ pub(crate) async fn behind(sources: &Sources) -> anyhow::Result<Behind> {
         let next = positions(&mut conn).await?;
         let topics = &sources.topics[database];
         let relevant = ends.iter().filter(|((topic, _), _)| topics.contains(topic));
-        let unread = relevant.map(|(partition, end)| end - next.get(partition).copied().unwrap_or(0));
+        // The ends were read first, so a position may be beyond one.
+        let unread =
+            relevant.map(|(partition, end)| (end - next.get(partition).copied().unwrap_or(0)).max(0));
         behind.unread.insert(database, unread.sum());
         if database == "email" {
             behind.mails = unfinished_mails(&mut conn).await?;

@@ -9,6 +9,13 @@ use crate::table::{Table, number};
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.balance.fmt(f)?;
+        if self.settled {
+            for finding in &self.balance.findings {
+                writeln!(f, "  {finding}")?;
+            }
+        } else {
+            writeln!(f, "differences may be work that is not done yet")?;
+        }
         match self.verdict() {
             Verdict::Balanced => writeln!(f, "the ledger balances"),
             Verdict::NotBalanced => writeln!(f, "the ledger does NOT balance"),
@@ -80,9 +87,6 @@ impl fmt::Display for Balance {
             f,
             "beside: {duplicates} duplicates, {undecodable} undecodable, {parked} dead letters"
         )?;
-        for finding in &self.findings {
-            writeln!(f, "  {finding}")?;
-        }
         Ok(())
     }
 }

@@ -160,6 +160,11 @@ impl fmt::Display for Report {
             "log: {first_copies} first copies, {duplicates} duplicates, {out_of_order} out of order, {undecodable} undecodable\n"
         )?;
         self.ledger.fmt(f)?;
+        let (ambiguous, unexplained) = (self.ledger.balance.mails.ambiguous, self.unexplained);
+        writeln!(
+            f,
+            "{ambiguous} mails are ambiguous, {unexplained} of them without a kill while they were transmitted"
+        )?;
         match self.failures() {
             failures if failures.is_empty() => writeln!(f, "passed"),
             failures => writeln!(f, "FAILED: {}", failures.join("; ")),

@@ -1,5 +1,6 @@
 //! What the diagram does not show is refused by the servers themselves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kafka::KafkaArgs;
@@ -19,6 +20,7 @@ async fn forbidden_arrows_are_refused_by_the_servers() {
     consumers_cannot_produce(&whole).await;
     app_service_cannot_consume(&whole).await;
     a_role_connects_to_its_own_database_only(&whole).await;
+    grants_are_what_the_architecture_says(&whole).await;
     a_runtime_role_runs_no_ddl(&whole).await;
     the_redis_user_runs_no_dangerous_command(&whole).await;
     environments_hold_only_their_own_arrows(&whole).await;
@@ -108,6 +110,68 @@ async fn a_role_connects_to_its_own_database_only(whole: &WholeStack) {
                 }
             }
         }
+    }
+}
+
+/// Who was granted what, in the databases as the migrations left them.
+async fn grants_are_what_the_architecture_says(whole: &WholeStack) {
+    let architecture = stack::Architecture::read(&whole.root()).unwrap();
+    let databases: Vec<&String> = architecture
+        .processes
+        .values()
+        .filter_map(|p| p.database.as_ref())
+        .collect();
+    for database in &databases {
+        let url = whole.stack.postgres_superuser_url(database);
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        let driving = tokio::spawn(connection);
+        let names = async |sql: &str| -> BTreeSet<String> {
+            client
+                .query(sql, &[])
+                .await
+                .unwrap()
+                .iter()
+                .map(|row| row.get(0))
+                .collect()
+        };
+        let own: BTreeSet<String> = ["owner", "runtime"]
+            .map(|role| format!("{database}_{role}"))
+            .into();
+        let grantees = "SELECT DISTINCT grantee::text FROM information_schema.role_table_grants
+                        WHERE table_schema = 'public'";
+        assert_eq!(
+            names(grantees).await,
+            own,
+            "roles with rights on tables of {database}"
+        );
+        let owners = "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname = 'public'";
+        assert_eq!(names(owners).await, BTreeSet::from([format!("{database}_owner")]));
+        let unreachable = format!(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '\\_\\_diesel%'
+             AND NOT has_any_column_privilege('{database}_runtime', 'public.' || quote_ident(tablename), 'SELECT')
+             AND NOT has_any_column_privilege('{database}_runtime', 'public.' || quote_ident(tablename), 'INSERT')"
+        );
+        assert_eq!(
+            names(&unreachable).await,
+            BTreeSet::new(),
+            "tables that no grant reaches"
+        );
+        let connecting = format!(
+            "SELECT rolname::text FROM pg_roles
+             WHERE NOT rolsuper AND rolcanlogin AND has_database_privilege(rolname, '{database}', 'CONNECT')"
+        );
+        assert_eq!(
+            names(&connecting).await,
+            own,
+            "roles that may connect to {database}"
+        );
+        let roles = "SELECT rolname::text FROM pg_roles WHERE NOT rolsuper AND rolcanlogin";
+        assert_eq!(
+            names(roles).await.len(),
+            2 * databases.len(),
+            "there is no role without an arrow"
+        );
+        driving.abort();
     }
 }
 

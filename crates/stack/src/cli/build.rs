@@ -1,14 +1,17 @@
-//! What has to be there before anything starts: the servers' files and the binaries, brought and built side by side.
+//! What has to be there before anything starts: the servers' files and the binaries, brought and built side
+//! by side.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 use stack::Artifacts;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::project::Project;
+use super::stop::Stop;
 
 /// Runs `cargo build` with `arguments` while Maven brings the servers; the output of both is shown.
 pub(crate) async fn build(project: &Project, arguments: &[&str]) -> anyhow::Result<()> {
@@ -19,12 +22,7 @@ pub(crate) async fn build(project: &Project, arguments: &[&str]) -> anyhow::Resu
         })
     });
     if !arguments.is_empty() {
-        let building = cargo(&project.root)
-            .arg("build")
-            .args(arguments)
-            .spawn()
-            .context("cannot start cargo")?;
-        let status = wait(building).await?;
+        let status = run(cargo(&project.root).arg("build").args(arguments)).await?;
         ensure!(status.success(), "cargo build failed");
     }
     while fetching.as_ref().is_some_and(|fetching| !fetching.is_finished()) {
@@ -38,7 +36,8 @@ pub(crate) async fn build(project: &Project, arguments: &[&str]) -> anyhow::Resu
     }
 }
 
-/// `cargo` in the workspace, with the environment that the user gave and not the one that `cargo run` adds for this crate.
+/// `cargo` in the workspace, with the environment that the user gave and not the one that `cargo run` adds
+/// for this crate.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root);
@@ -60,20 +59,18 @@ fn is_added_by_cargo_run(name: &str) -> bool {
     exact.contains(&name) || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
-/// Waits for a command in our process group, which a terminal's Ctrl-C reaches by itself; SIGTERM is passed on.
-pub(crate) async fn wait(mut child: Child) -> anyhow::Result<ExitStatus> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+/// Runs a command to its end in a process group of its own, which is ended as a whole when we are told to
+/// stop: `cargo test` alone would leave its tests running.
+pub(crate) async fn run(command: &mut Command) -> anyhow::Result<ExitStatus> {
+    let mut stop = Stop::listen()?;
+    let mut child = command.process_group(0).spawn().context("cannot start cargo")?;
+    let group = Pid::from_child(&child);
     loop {
         if let Some(status) = child.try_wait().context("cannot wait for cargo")? {
             return Ok(status);
         }
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {
-                let pid = rustix::process::Pid::from_child(&child);
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
+            () = stop.told() => kill_process_group(group, Signal::TERM).context("cannot stop cargo")?,
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
     }

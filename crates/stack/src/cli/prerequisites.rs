@@ -123,8 +123,8 @@ fn manager_of(os_release: &str) -> Option<Manager> {
     }
 }
 
-/// Fails naming everything that is missing, and how to get it. As root on Debian or Ubuntu it installs instead, after saying so, unless
-/// `no_install`.
+/// Fails naming everything that is missing, and how to get it. As root on Debian or Ubuntu it installs
+/// instead, after saying so, unless `no_install`.
 pub(crate) fn ensure(external: &External, no_install: bool) -> anyhow::Result<()> {
     let missing = missing(external);
     if missing.is_empty() {

@@ -85,7 +85,8 @@ impl Shop {
         Ok(items.context("the list of products holds no list")?.is_empty())
     }
 
-    /// Posts and returns the created resource's id. A repetition has the same idempotency key, so that a lost answer makes nothing twice.
+    /// Posts and returns the created resource's id. A repetition has the same idempotency key, so that a lost
+    /// answer makes nothing twice.
     async fn post(&self, token: &str, path: &str, body: &Value) -> anyhow::Result<String> {
         let key = uuid::Uuid::now_v7().to_string();
         let url = format!("{}{path}", self.url);
@@ -112,7 +113,8 @@ impl Shop {
     }
 }
 
-/// Makes everything of the plan. `run` is unique, so that a second shop's worth has SKUs and customers of its own.
+/// Makes everything of the plan. `run` is unique, so that a second shop's worth has SKUs and customers of its
+/// own.
 pub(crate) async fn fill(shop: &Shop) -> anyhow::Result<()> {
     let run = if shop.is_empty().await? {
         String::new()

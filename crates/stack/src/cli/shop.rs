@@ -1,4 +1,5 @@
-//! The plan of the seeded shop. It is the same one every time: names, prices and orders come from a generator with a fixed seed.
+//! The plan of the seeded shop. It is the same one every time: names, prices and orders come from a generator
+//! with a fixed seed.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;

@@ -21,7 +21,7 @@ pub(crate) struct State {
 pub(crate) struct Report {
     pub(crate) pid: u32,
     pub(crate) phase: Phase,
-    /// What happens right now, while starting.
+    /// What happens right now, while starting and stopping.
     pub(crate) step: String,
     pub(crate) status: Status,
     /// What became of the last wish.
@@ -33,6 +33,7 @@ pub(crate) struct Report {
 pub(crate) enum Phase {
     Starting,
     Ready,
+    Stopping,
     Failed(String),
 }
 
@@ -67,8 +68,8 @@ impl State {
         &self.dir
     }
 
-    /// The lock that a supervisor holds as long as it lives; `None` when another one holds it. The kernel releases it however the holder
-    /// ends, so that no stale process id is ever believed.
+    /// The lock that a supervisor holds as long as it lives; `None` when another one holds it. The kernel
+    /// releases it however the holder ends, so that no stale process id is ever believed.
     pub(crate) async fn lock(&self) -> anyhow::Result<Option<File>> {
         let file = self.lock_file()?;
         // A verb that only looks holds it for an instant.

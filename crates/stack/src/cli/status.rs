@@ -29,8 +29,8 @@ pub(crate) async fn run(json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = String::new();
-    if report.phase == Phase::Starting {
-        let _ = writeln!(text, "starting: {}\n", report.step);
+    if report.phase != Phase::Ready {
+        let _ = writeln!(text, "{}\n", report.step);
     }
     let kafka = report.status.servers.get("kafka");
     let bootstrap = kafka.map(|kafka| kafka.address.clone()).unwrap_or_default();

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::project::Project;
 use super::state::{Answer, Phase, Report, State};
+use super::stop::Stop;
 use super::up;
 
 /// How often the children are looked at.
@@ -53,7 +54,8 @@ async fn supervise(
         bail!("another `cargo stack up` was faster")
     };
     state.remove_report();
-    let mut signals = Signals::new()?;
+    let mut stop = Stop::listen()?;
+    let mut scale = signal(SignalKind::user_defined1()).context("cannot listen to signals")?;
     let mut supervisor = Supervisor {
         state: &state,
         report: Report::new(std::process::id()),
@@ -62,7 +64,7 @@ async fn supervise(
     // What was started dies when the future is dropped.
     let started = tokio::select! {
         started = supervisor.start(options) => started,
-        () = signals.stop.told() => {
+        () = stop.told() => {
             state.remove_report();
             eprintln!("\nstopped before everything was ready");
             return Ok(ExitCode::from(130));
@@ -78,17 +80,11 @@ async fn supervise(
 
     let report = supervisor.report.clone();
     let watched = tokio::select! {
-        watched = supervisor.watch(&mut stack, &mut signals) => watched,
+        watched = supervisor.watch(&mut stack, &mut stop, &mut scale) => watched,
         never = async { when_ready(report).await; std::future::pending().await } => never,
     };
-    eprintln!("\nstopping");
-    tokio::select! {
-        killed = stack.down() => {
-            let killed = killed.join(", ");
-            eprintln!("{}", if killed.is_empty() { "stopped".to_owned() } else { format!("stopped; killed, being too slow: {killed}") });
-        }
-        () = signals.stop.told() => eprintln!("killed everything, being told twice"),
-    }
+    supervisor.stopping(&watched);
+    end(stack, &mut stop).await;
     match watched {
         Ok(()) => {
             state.remove_report();
@@ -98,6 +94,18 @@ async fn supervise(
             supervisor.fail(&error);
             Err(error)
         }
+    }
+}
+
+/// Ends everything in order; told to stop once more, at once.
+async fn end(stack: Stack, stop: &mut Stop) {
+    let killed = tokio::select! {
+        killed = stack.down() => killed.join(", "),
+        () = stop.told() => "everything".to_owned(),
+    };
+    match killed.as_str() {
+        "" => eprintln!("stopped"),
+        killed => eprintln!("stopped; not waited for: {killed}"),
     }
 }
 
@@ -120,8 +128,10 @@ impl Supervisor<'_> {
     }
 
     /// Returns when it is told to stop, and fails when a child has died.
-    async fn watch(&mut self, stack: &mut Stack, signals: &mut Signals) -> anyhow::Result<()> {
-        let Signals { stop, scale } = signals;
+    ///
+    /// `scale` is SIGUSR1 and says that the replicas that are wanted have changed: not SIGHUP, which a
+    /// closing terminal sends.
+    async fn watch(&mut self, stack: &mut Stack, stop: &mut Stop, scale: &mut Signal) -> anyhow::Result<()> {
         loop {
             tokio::select! {
                 () = stop.told() => return Ok(()),
@@ -176,6 +186,17 @@ impl Supervisor<'_> {
         self.state.write_report(&self.report)
     }
 
+    fn stopping(&mut self, watched: &anyhow::Result<()>) {
+        self.report.phase = Phase::Stopping;
+        self.report.step = match watched {
+            Ok(()) => "stopping".to_owned(),
+            Err(error) => format!("stopping, because {error:#}"),
+        };
+        eprintln!("\n{}", self.report.step);
+        // A full disk may be what ended it, and is no reason not to stop.
+        let _ = self.state.write_report(&self.report);
+    }
+
     fn fail(&mut self, error: &anyhow::Error) {
         self.report.phase = Phase::Failed(format!("{error:#}"));
         if let Err(error) = self.state.write_report(&self.report) {
@@ -192,45 +213,6 @@ impl Report {
             step: String::new(),
             status: stack::Status::default(),
             answer: None,
-        }
-    }
-}
-
-/// The signals that mean something here.
-struct Signals {
-    stop: Stop,
-    /// The replicas that are wanted have changed. Not SIGHUP, which a closing terminal sends.
-    scale: Signal,
-}
-
-/// Ctrl-C, `down`, or a closing terminal.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Signals> {
-        let listen = |kind| signal(kind).context("cannot listen to signals");
-        let stop = Stop {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        };
-        Ok(Signals {
-            stop,
-            scale: listen(SignalKind::user_defined1())?,
-        })
-    }
-}
-
-impl Stop {
-    async fn told(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use stack::{Options, Passwords, Stack};
 
-use super::build::{build, cargo, wait};
+use super::build::{self, build, cargo};
 use super::prerequisites;
 use super::project::Project;
+use super::stop::Stop;
 
 pub(crate) async fn run(arguments: &[String], no_install: bool) -> anyhow::Result<ExitCode> {
     let project = Project::find()?;
@@ -31,7 +32,12 @@ pub(crate) async fn run(arguments: &[String], no_install: bool) -> anyhow::Resul
     options.fsync = false;
     options.mail_sink = false;
     options.external = project.external.clone();
-    let stack = Stack::servers(options).await?;
+    eprintln!("servers: starting PostgreSQL, Redis and Kafka for the tests");
+    let mut stop = Stop::listen()?;
+    let stack = tokio::select! {
+        stack = Stack::servers(options) => stack?,
+        () = stop.told() => return Ok(ExitCode::from(130)),
+    };
 
     let mut tests = cargo(&project.root);
     tests.arg("test");
@@ -39,7 +45,7 @@ pub(crate) async fn run(arguments: &[String], no_install: bool) -> anyhow::Resul
         tests.arg("--workspace");
     }
     tests.args(arguments).envs(environment(&stack, &project.target));
-    let status = wait(tests.spawn().context("cannot start cargo")?).await;
+    let status = build::run(&mut tests).await;
     stack.down().await;
     let code = status?
         .code()

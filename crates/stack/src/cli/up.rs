@@ -61,12 +61,12 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<ExitCode> {
 }
 
 async fn already_running(project: &Project, report: &Report, up: &Up) -> anyhow::Result<ExitCode> {
+    ensure!(
+        report.phase == Phase::Ready,
+        "the system is not ready to be asked for anything: {}",
+        report.step
+    );
     if up.replicas.is_empty() {
-        ensure!(
-            report.phase == Phase::Ready,
-            "the system is just starting ({})",
-            report.step
-        );
         eprintln!("the system is running already");
     } else {
         scale(&project.state(), report, &up.replicas).await?;
@@ -144,7 +144,7 @@ async fn until_ready(state: &State, supervisor: &mut Child) -> anyhow::Result<Re
                     eprintln!("{}", report.step);
                     shown = report.step;
                 }
-                Phase::Starting => {}
+                Phase::Starting | Phase::Stopping => {}
             }
         }
         if let Some(status) = ended {

@@ -7,26 +7,48 @@ mod external;
 mod mail;
 mod restart;
 
-use stack::{Options, Stack, find_root};
+use std::os::unix::fs::PermissionsExt as _;
 
-/// A stack's servers in a folder that is deleted afterwards.
+use stack::{Options, Stack, find_root, target_dir};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Three brokers that start at once on two cores would all be late.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A stack's servers in a folder of their own. When a test panics, they die and the folder goes with it.
 struct Servers {
     stack: Stack,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Servers {
     async fn start() -> Servers {
-        let dir = tempfile::tempdir().unwrap();
-        let mut options = Options::new(find_root().unwrap(), dir.path());
+        let turn = TURN.lock().await;
+        let root = find_root().unwrap();
+        let dir = folder(&target_dir(&root));
+        let mut options = Options::new(root, dir.path());
         options.fsync = false;
         let stack = Stack::servers(options).await.unwrap();
-        Servers { stack, dir }
+        Servers {
+            stack,
+            _dir: dir,
+            _turn: turn,
+        }
     }
 
     async fn end(self) {
         let killed = self.stack.down().await;
         assert!(killed.is_empty(), "had to be killed: {killed:?}");
-        stack::delete(self.dir.path()).unwrap();
     }
+}
+
+/// PostgreSQL may have to reach it as `nobody`.
+fn folder(parent: &std::path::Path) -> tempfile::TempDir {
+    let passable = std::fs::Permissions::from_mode(0o755);
+    tempfile::Builder::new()
+        .prefix("stack-it-")
+        .permissions(passable)
+        .tempdir_in(parent)
+        .unwrap()
 }

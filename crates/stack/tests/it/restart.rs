@@ -1,12 +1,15 @@
 //! Servers that are killed come back with what they had.
 
-use stack::Server;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use stack::{Server, Stack};
 use tokio_postgres::NoTls;
 
 use crate::Servers;
 
 #[tokio::test]
-async fn a_killed_server_comes_back_on_its_port_with_its_data() {
+async fn a_killed_server_comes_back_on_its_port_with_its_data_and_one_that_dies_is_noticed() {
     let mut servers = Servers::start().await;
     let stack = &mut servers.stack;
     let before = stack.status().await.unwrap();
@@ -37,28 +40,24 @@ async fn a_killed_server_comes_back_on_its_port_with_its_data() {
     for (name, server) in &before.servers {
         assert_eq!(server.address, after.servers[name].address);
     }
+    notice(stack, Server::Redis).await;
     servers.end().await;
 }
 
-#[tokio::test]
-async fn a_server_that_dies_by_itself_is_noticed_in_one_line() {
-    let mut servers = Servers::start().await;
-    let pid = servers.stack.server_pid(Server::Redis).unwrap();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+/// A server that nobody meant to kill is reported in one line.
+async fn notice(stack: &mut Stack, server: Server) {
+    let pid = i32::try_from(stack.server_pid(server).unwrap()).unwrap();
+    rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
     let death = loop {
-        if let Some(death) = servers.stack.dead().unwrap() {
+        if let Some(death) = stack.dead().unwrap() {
             break death.to_string();
         }
-        assert!(std::time::Instant::now() < deadline, "nobody noticed");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(Instant::now() < deadline, "nobody noticed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    assert!(
-        death.starts_with("redis ended (signal: 9") && !death.contains('\n'),
-        "{death}"
-    );
-    servers.end().await;
+    let expected = format!("{server} ended (signal: 9");
+    assert!(death.starts_with(&expected) && !death.contains('\n'), "{death}");
 }
 
 async fn execute(url: &str, sql: &str) {
