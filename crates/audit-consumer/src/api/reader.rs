@@ -31,23 +31,23 @@ fn admit(request: &HttpRequest) -> Result<Reader, Problem> {
     let api = request
         .app_data::<Data<Api>>()
         .ok_or_else(|| Problem::internal(anyhow::anyhow!("the API's state is missing")))?;
-    let unauthorized = || Problem::new(401u16, "unauthorized", "a valid access token is needed");
+    let unauthenticated = || Problem::new(401u16, "unauthenticated", "not authenticated");
     let token = request
         .headers()
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(identity::bearer)
-        .ok_or_else(|| unauthorized().detail("the Authorization header holds no bearer token"))?;
+        .ok_or_else(|| unauthenticated().detail("the Authorization header holds no bearer token"))?;
     let caller = api
         .verifier
         .verify(token)
-        .map_err(|rejected| unauthorized().caused_by(rejected))?;
+        .map_err(|rejected| unauthenticated().caused_by(rejected))?;
     if caller.has(SCOPE) {
         Ok(Reader {
             raw: caller.has(RAW_SCOPE),
             principal: caller.principal,
         })
     } else {
-        Err(Problem::new(403u16, "missing-scope", "the token lacks a scope").with("scope", SCOPE))
+        Err(Problem::new(403u16, "insufficient-scope", "the token does not allow this").with("scope", SCOPE))
     }
 }
