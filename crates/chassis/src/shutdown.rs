@@ -65,12 +65,13 @@ pub(crate) fn on_signal(
     let mut signals = Signals::install()?;
     Ok(async move {
         let name = signals.next().await;
+        // The phase first: whoever reads the line may rely on it.
+        trigger.0.send_replace(Phase::LameDuck);
         tracing::info!(
             signal = name,
             drain_delay_seconds = drain_delay.as_secs_f64(),
             "shutting down: no longer ready, still serving",
         );
-        trigger.0.send_replace(Phase::LameDuck);
         tokio::select! {
             () = tokio::time::sleep(drain_delay) => {}
             name = signals.next() => exit_at_once(name),
