@@ -2,15 +2,65 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use stack::Status;
 
 const ESTABLISHED: &str = "01";
 const SYN_SENT: &str = "02";
 
+/// A process and what it was connected to.
+type Edge = (String, String);
+
+/// Between two looks. Each takes a few milliseconds itself.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Collects the outbound connections of a system's processes for as long as it runs.
+pub(crate) struct Sampler {
+    seen: Arc<Mutex<BTreeSet<Edge>>>,
+    stopping: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Sampler {
+    /// `names` are the boxes that listen, by port.
+    pub(crate) fn start(status: Status, names: BTreeMap<u16, String>) -> Sampler {
+        let (seen, stopping) = (
+            Arc::new(Mutex::new(BTreeSet::new())),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (found, stop) = (seen.clone(), stopping.clone());
+        let thread = std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let now = outbound(&status, &names);
+                found.lock().unwrap().extend(now);
+                std::thread::sleep(PAUSE);
+            }
+        });
+        Sampler {
+            seen,
+            stopping,
+            thread,
+        }
+    }
+
+    pub(crate) fn seen(&self) -> BTreeSet<Edge> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn stop(self) -> BTreeSet<Edge> {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+}
+
 /// The outbound TCP connections of every process of `status` as `(process, name of the remote
-/// port)`; an unknown port shows as its address.
-pub(crate) fn outbound(status: &Status, names: &BTreeMap<u16, String>) -> BTreeSet<(String, String)> {
+/// port)`; an unknown port shows as its number.
+fn outbound(status: &Status, names: &BTreeMap<u16, String>) -> BTreeSet<Edge> {
     let mut edges = BTreeSet::new();
     for process in &status.processes {
         let Some(pid) = process.pid else { continue };
