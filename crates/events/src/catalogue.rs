@@ -72,12 +72,15 @@ pub(crate) struct StockAdjusted {
 
 pub(crate) const CREATED: &str = "plumbline.product.created";
 pub(crate) const CHANGED: &str = "plumbline.product.changed";
+pub(crate) const DISCONTINUED: &str = "plumbline.product.discontinued";
 pub(crate) const ADJUSTED: &str = "plumbline.stock.adjusted";
 
 pub fn product_created(product: &domain::Product) -> Fact {
     product_fact(CREATED, product, json(&Product::of(product)))
 }
 
+/// `product.discontinued` when that is what happened, whatever else changed with it; otherwise `product.changed`. There
+/// is one event per version, so a reader of the one has nothing to look for in the other.
 pub fn product_changed(before: &domain::Product, after: &domain::Product) -> Fact {
     let previous = ProductBefore {
         name: (before.name != after.name).then(|| before.name.clone()),
@@ -87,8 +90,9 @@ pub fn product_changed(before: &domain::Product, after: &domain::Product) -> Fac
         availability: (before.availability != after.availability)
             .then(|| before.availability.as_str().to_owned()),
     };
+    let discontinued = before.status != after.status && after.status == domain::ProductStatus::Discontinued;
     product_fact(
-        CHANGED,
+        if discontinued { DISCONTINUED } else { CHANGED },
         after,
         json(&ProductChanged {
             product: Product::of(after),

@@ -17,6 +17,11 @@ pub enum Event {
         product: Product,
         previous: ProductBefore,
     },
+    /// The last change but for its availability.
+    ProductDiscontinued {
+        product: Product,
+        previous: ProductBefore,
+    },
     StockAdjusted {
         stock: Stock,
         previous_quantity: i64,
@@ -24,7 +29,25 @@ pub enum Event {
     },
     OrderPlaced(Order),
     OrderPaid(Order),
+    OrderShipped(Order),
     OrderCancelled(Order),
+}
+
+impl Event {
+    /// The order whose state this is, if it is one's.
+    pub fn order(&self) -> Option<&Order> {
+        match self {
+            Event::OrderPlaced(order)
+            | Event::OrderPaid(order)
+            | Event::OrderShipped(order)
+            | Event::OrderCancelled(order) => Some(order),
+            Event::CustomerRegistered(_)
+            | Event::ProductCreated(_)
+            | Event::ProductChanged { .. }
+            | Event::ProductDiscontinued { .. }
+            | Event::StockAdjusted { .. } => None,
+        }
+    }
 }
 
 /// Why a record is no event of ours.
@@ -62,6 +85,13 @@ pub fn decode(kind: &str, schema_version: u16, payload: &[u8]) -> Result<Event, 
                 previous: changed.previous,
             })
         }
+        catalogue::DISCONTINUED => {
+            let discontinued: catalogue::ProductChanged = read.json()?;
+            Ok(Event::ProductDiscontinued {
+                product: discontinued.product,
+                previous: discontinued.previous,
+            })
+        }
         catalogue::ADJUSTED => {
             let adjusted: catalogue::StockAdjusted = read.json()?;
             Ok(Event::StockAdjusted {
@@ -72,6 +102,7 @@ pub fn decode(kind: &str, schema_version: u16, payload: &[u8]) -> Result<Event, 
         }
         orders::PLACED => Ok(Event::OrderPlaced(read.json()?)),
         orders::PAID => Ok(Event::OrderPaid(read.json()?)),
+        orders::SHIPPED => Ok(Event::OrderShipped(read.json()?)),
         orders::CANCELLED => Ok(Event::OrderCancelled(read.json()?)),
         _ => Err(newer()),
     }
