@@ -42,6 +42,7 @@ impl Handler for Mailings {
                     let to = Some((customer.email.clone(), customer.name.clone()));
                     write_in_txn(conn, fact, customer.id, to, &Template::Welcome).await?;
                 }
+                Event::CustomerRestated(customer) => keep_in_txn(conn, customer).await?,
                 Event::OrderPlaced(order) => {
                     write_about_in_txn(conn, fact, order, &Template::order_confirmation(order)).await?;
                 }
@@ -51,7 +52,11 @@ impl Handler for Mailings {
                 Event::OrderCancelled(order) => {
                     write_about_in_txn(conn, fact, order, &Template::order_cancelled(order)).await?;
                 }
-                Event::ProductCreated(_)
+                // A state that is restated is nobody's news.
+                Event::OrderRestated(_)
+                | Event::ProductRestated(_)
+                | Event::StockRestated(_)
+                | Event::ProductCreated(_)
                 | Event::ProductChanged { .. }
                 | Event::ProductDiscontinued { .. }
                 | Event::StockAdjusted { .. }

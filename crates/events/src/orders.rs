@@ -57,6 +57,7 @@ pub(crate) const PLACED: &str = "plumbline.order.placed";
 pub(crate) const PAID: &str = "plumbline.order.paid";
 pub(crate) const SHIPPED: &str = "plumbline.order.shipped";
 pub(crate) const CANCELLED: &str = "plumbline.order.cancelled";
+pub(crate) const RESTATED: &str = "plumbline.order.restated";
 
 pub fn order_placed(order: &domain::Order) -> Fact {
     order_fact(PLACED, order)
@@ -73,6 +74,11 @@ pub fn order_shipped(order: &domain::Order) -> Fact {
 /// Also when it expired; `reason` says which.
 pub fn order_cancelled(order: &domain::Order) -> Fact {
     order_fact(CANCELLED, order)
+}
+
+/// The state, in whichever it is.
+pub fn order_restated(order: &domain::Order) -> Fact {
+    order_fact(RESTATED, order)
 }
 
 fn order_fact(kind: &'static str, order: &domain::Order) -> Fact {

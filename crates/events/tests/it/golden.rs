@@ -80,6 +80,10 @@ fn facts() -> Vec<Fact> {
         fact::product_changed(&after, &discontinued),
         fact::stock_adjusted(8, &stock.adjust(-1).unwrap(), StockCause::Manual),
         fact::stock_adjusted(9, &stock.adjust(0).unwrap(), StockCause::Restock),
+        fact::customer_restated(&customer),
+        fact::product_restated(&after),
+        fact::stock_restated(&stock),
+        fact::order_restated(&shipped),
     ]
 }
 
