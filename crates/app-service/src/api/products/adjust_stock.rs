@@ -1,4 +1,4 @@
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use chassis::Problem;
 use domain::ProductId;
 use events::{StockCause, fact};
@@ -8,11 +8,12 @@ use crate::answer::Answer;
 use crate::api::scopes::CATALOGUE_WRITE;
 use crate::app::App;
 use crate::availability::{self, Moved};
-use crate::body::{Body, invalid};
 use crate::call::Call;
 use crate::models::stock;
+use crate::path::Id;
+use crate::post::Post;
 use crate::refusal::{self, not_found};
-use crate::write::{Decided, write};
+use crate::write::{Decided, write_once};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,15 +33,16 @@ struct StockBody {
 pub(crate) async fn adjust_stock(
     app: Data<App>,
     call: Call,
-    id: Path<ProductId>,
-    body: Body,
+    id: Id<ProductId>,
+    post: Post,
 ) -> Result<Answer, Problem> {
     call.with_scope(CATALOGUE_WRITE)?;
-    let Adjustment { delta } = body.json()?;
+    let (Adjustment { delta }, mut fields) = post.read()?;
     if delta == 0 {
-        return Err(invalid("/delta", "an adjustment is not 0"));
+        fields.refuse("/delta", "an adjustment is not 0");
     }
-    write(&app, &call, async |conn| {
+    fields.finish()?;
+    write_once(&app, &call, &post, async |conn| {
         let before = stock::lock_in_txn(conn, *id)
             .await?
             .ok_or_else(|| not_found("product"))?;
