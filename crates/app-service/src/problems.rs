@@ -137,6 +137,9 @@ kinds! {
     ORDER_NOT_PAYABLE = 409 "order-not-payable" "the order can't be paid in its state",
         when "A payment is recorded for an order that is not `placed`; `order_status` says what it is.",
         remedy "read the order";
+    ORDER_NOT_SHIPPABLE = 409 "order-not-shippable" "the order can't be shipped in its state",
+        when "A shipment is recorded for an order that is not `paid`; `order_status` says what it is.",
+        remedy "read the order";
     ORDER_NOT_CANCELLABLE = 409 "order-not-cancellable" "the order can't be cancelled in its state",
         when "An order is cancelled that is neither `placed` nor `paid`; `order_status` says what it is.",
         remedy "read the order";

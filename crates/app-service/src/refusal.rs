@@ -5,8 +5,8 @@ use domain::{OrderRefusal, ProductRefusal, StockRefusal};
 
 use crate::fields::invalid;
 use crate::problems::{
-    INSUFFICIENT_STOCK, NOT_FOUND, ORDER_NOT_CANCELLABLE, ORDER_NOT_PAYABLE, PRODUCT_DISCONTINUED,
-    PRODUCT_PUBLISHED, STOCK_TOO_LARGE,
+    INSUFFICIENT_STOCK, NOT_FOUND, ORDER_NOT_CANCELLABLE, ORDER_NOT_PAYABLE, ORDER_NOT_SHIPPABLE,
+    PRODUCT_DISCONTINUED, PRODUCT_PUBLISHED, STOCK_TOO_LARGE,
 };
 
 /// 404; also for what the caller may not know of.
@@ -36,10 +36,11 @@ pub(crate) fn stock(refusal: StockRefusal) -> Problem {
     }
 }
 
-/// Of a payment or a cancellation.
+/// Of a payment, a shipment or a cancellation.
 pub(crate) fn order(refusal: OrderRefusal) -> Problem {
     let (kind, status) = match refusal {
         OrderRefusal::NotPayable(status) => (ORDER_NOT_PAYABLE, status),
+        OrderRefusal::NotShippable(status) => (ORDER_NOT_SHIPPABLE, status),
         OrderRefusal::NotCancellable(status) => (ORDER_NOT_CANCELLABLE, status),
         unexpected => return invalid("", unexpected),
     };
