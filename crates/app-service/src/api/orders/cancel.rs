@@ -1,4 +1,4 @@
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use chassis::Problem;
 use domain::OrderId;
 
@@ -10,18 +10,31 @@ use crate::call::Call;
 use crate::cancellation;
 use crate::models::customer::Reach;
 use crate::models::order;
+use crate::path::Id;
+use crate::post::Post;
+use crate::read::read;
 use crate::refusal::{self, not_found};
-use crate::write::{Decided, write};
+use crate::write::{Decided, write_once};
 
 /// `POST /v1/orders/{id}/cancellation`: puts the goods back into stock. Customers cancel their own orders; whoever
 /// fulfils orders, any.
-pub(crate) async fn cancel(app: Data<App>, call: Call, id: Path<OrderId>) -> Result<Answer, Problem> {
+pub(crate) async fn cancel(
+    app: Data<App>,
+    call: Call,
+    id: Id<OrderId>,
+    post: Post,
+) -> Result<Answer, Problem> {
     let reach = if call.caller.has(ORDERS_FULFIL) {
         Reach::Any
     } else {
         Reach::Own(&call.with_scope(ORDERS_WRITE)?.principal)
     };
-    write(&app, &call, async |conn| {
+    post.empty()?;
+    // Before the key is looked at: its answer may be from a time when the caller had more rights.
+    read(&app, &call, async |conn| order::find(conn, *id, reach).await)
+        .await?
+        .ok_or_else(|| not_found("order"))?;
+    write_once(&app, &call, &post, async |conn| {
         let order = order::lock_in_txn(conn, *id, reach).await?;
         let order = order.ok_or_else(|| not_found("order"))?;
         let cancelled = order.cancel(call.at).map_err(refusal::order)?;
