@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::cached::Products;
+use crate::idempotency;
 use crate::jobs::expire_orders;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -38,6 +39,10 @@ pub(crate) struct Args {
     /// JWK set file with the public keys that the gateway's assertions are verified with; it is re-read when it changes.
     #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE")]
     assertion_jwks_file: PathBuf,
+
+    /// How often idempotency keys that are older than 24 hours are deleted.
+    #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    idempotency_sweep_interval: Duration,
 }
 
 /// What all requests share; cheap to clone.
@@ -82,6 +87,10 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let expiring = tokio::spawn(expiring);
     let watch = watch_database(args.database.database_url.clone(), process.readiness("database"));
     let watch = tokio::spawn(watch);
+    let sweep = tokio::spawn(idempotency::sweep(
+        app.pool.clone(),
+        args.idempotency_sweep_interval,
+    ));
 
     let served = process
         .http_behind_gateway(&args.http, move |config| api::configure(config, &app))
@@ -92,6 +101,7 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     }
     drop(drained);
     watch.abort();
+    sweep.abort();
     relay.await.context("the relay ended early")?;
     served
 }
