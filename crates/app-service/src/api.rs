@@ -41,12 +41,15 @@ pub(crate) fn resources() -> Vec<Resource> {
             (Method::GET, get().to(products::get::get)),
             (Method::PATCH, patch().to(products::edit::edit)),
         ]),
+        ("/v1/products/{id}/stock", vec![(Method::GET, get().to(products::get_stock::get_stock))]),
         ("/v1/products/{id}/stock-adjustments", vec![(Method::POST, post().to(products::adjust_stock::adjust_stock))]),
         ("/v1/customers", vec![(Method::POST, post().to(customers::register::register))]),
         ("/v1/customers/{id}", vec![(Method::GET, get().to(customers::get::get))]),
+        ("/v1/customers/{id}/orders", vec![(Method::GET, get().to(customers::orders::orders))]),
         ("/v1/orders", vec![(Method::POST, post().to(orders::place::place))]),
         ("/v1/orders/{id}", vec![(Method::GET, get().to(orders::get::get))]),
         ("/v1/orders/{id}/payment", vec![(Method::POST, post().to(orders::pay::pay))]),
+        ("/v1/orders/{id}/shipment", vec![(Method::POST, post().to(orders::ship::ship))]),
         ("/v1/orders/{id}/cancellation", vec![(Method::POST, post().to(orders::cancel::cancel))]),
     ]
 }

@@ -30,6 +30,20 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// What a job of this process does, by itself: `actor` is `system:<job>`.
+    pub(crate) fn by_job(actor: &str, limit: Duration) -> Call {
+        Call {
+            caller: Caller {
+                principal: actor.to_owned(),
+                scopes: Default::default(),
+                email: None,
+                expires_at: i64::MAX,
+            },
+            at: microseconds(OffsetDateTime::now_utc()),
+            deadline: Instant::now() + limit,
+        }
+    }
+
     /// Runs `work` until the caller's deadline.
     pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
         timeout_at(self.deadline, work)

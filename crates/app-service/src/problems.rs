@@ -141,7 +141,7 @@ kinds! {
         when "A shipment is recorded for an order that is not `paid`; `order_status` says what it is.",
         remedy "read the order";
     ORDER_NOT_CANCELLABLE = 409 "order-not-cancellable" "the order can't be cancelled in its state",
-        when "An order is cancelled that is neither `placed` nor `paid`; `order_status` says what it is.",
+        when "An order is cancelled that is neither `placed` nor `paid`; `order_status` says what it is. An order that nobody paid in time is cancelled already.",
         remedy "read the order";
 
     // What is wrong here.

@@ -71,3 +71,5 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(customer, orders);
+diesel::joinable!(stock -> product (product_id));
+diesel::allow_tables_to_appear_in_same_query!(product, stock);

@@ -2,8 +2,9 @@ use actix_web::web::Data;
 use chassis::Problem;
 use domain::ProductId;
 use events::{StockCause, fact};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::StockBody;
 use crate::answer::Answer;
 use crate::api::scopes::CATALOGUE_WRITE;
 use crate::app::App;
@@ -20,13 +21,6 @@ use crate::write::{Decided, write_once};
 struct Adjustment {
     /// How many came in; negative: went out.
     delta: i64,
-}
-
-#[derive(Serialize)]
-struct StockBody {
-    product_id: ProductId,
-    quantity: i64,
-    version: i64,
 }
 
 /// `POST /v1/products/{id}/stock-adjustments`.
@@ -54,11 +48,7 @@ pub(crate) async fn adjust_stock(
             stock: after,
         };
         facts.extend(availability::follow_in_txn(conn, &[moved]).await?);
-        let body = StockBody {
-            product_id: after.product_id,
-            quantity: after.quantity,
-            version: after.version.get(),
-        };
+        let body = StockBody::of(&after);
         Ok(Decided::new(Answer::ok(&body).version(after.version), facts))
     })
     .await
