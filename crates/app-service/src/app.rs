@@ -1,6 +1,7 @@
 //! The process: its arguments, what its requests share, start and stop.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use cache::{Cache, CacheArgs, Namespace, Policy};
@@ -13,6 +14,8 @@ use tokio::sync::oneshot;
 
 use crate::api;
 use crate::cached::Products;
+use crate::idempotency;
+use crate::jobs::expire_orders;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -27,9 +30,17 @@ pub(crate) struct Args {
     #[command(flatten)]
     kafka: KafkaArgs,
 
+    /// How long an order may stay unpaid; then it is cancelled and its goods are back in stock: 1s to 30days.
+    #[arg(long, env = "ORDER_EXPIRY", value_name = "DURATION", default_value = "30m", value_parser = order_expiry)]
+    order_expiry: Duration,
+
     /// JWK set file with the public keys that the gateway's assertions are verified with; it is re-read when it changes.
     #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE", value_parser = identity::key_set_file, help_heading = "Identity")]
     assertion_jwks_file: PathBuf,
+
+    /// How often idempotency keys that are older than 24 hours are deleted.
+    #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    idempotency_sweep_interval: Duration,
 }
 
 /// What all requests share; cheap to clone.
@@ -41,8 +52,17 @@ pub(crate) struct App {
     pub(crate) wake: Wake,
 }
 
-/// Serves until the process is told to stop. The relay ends after HTTP has drained, so that it publishes what the last
-/// requests decided.
+fn order_expiry(text: &str) -> Result<Duration, String> {
+    let expiry = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+    if !(Duration::from_secs(1)..=days(30)).contains(&expiry) {
+        return Err("an order may stay unpaid for 1s to 30days".to_owned());
+    }
+    Ok(expiry)
+}
+
+/// Serves until the process is told to stop. The relay ends after HTTP and the jobs, so that it publishes what they
+/// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let app = build(args).await?;
     let relay = Relay::new(
@@ -58,6 +78,12 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
         // Also when the sender is dropped, because the server failed.
         let _ = stop.await;
     }));
+    let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
+    let expiring = tokio::spawn(expiring);
+    let sweep = tokio::spawn(idempotency::sweep(
+        app.pool.clone(),
+        args.idempotency_sweep_interval,
+    ));
     let readiness = process.readiness("database");
     let watch = tokio::spawn(database::watch(
         app.pool.clone(),
@@ -69,8 +95,13 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let served = process
         .http_behind_gateway(&args.http, move |config| api::configure(config, &app))
         .await;
+    // When the server failed, nobody has told the job to stop; it ends with the process.
+    if served.is_ok() {
+        expiring.await.context("the expiry of orders ended early")?;
+    }
     drop(drained);
     watch.abort();
+    sweep.abort();
     relay.await.context("the relay ended early")?;
     served
 }
