@@ -13,5 +13,6 @@ mod ledger;
 mod roll;
 mod shop;
 mod sockets;
+mod start;
 mod telemetry;
 mod whole;
