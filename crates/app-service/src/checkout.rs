@@ -29,6 +29,11 @@ impl Pool {
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
         }
     }
+
+    /// For who watches them.
+    pub(crate) fn connections(&self) -> &database::Pool {
+        &self.connections
+    }
 }
 
 /// Dropped without [`give_back`](Checkout::give_back), as when a caller's deadline passes in the middle of a statement,
