@@ -1,15 +1,14 @@
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use deadpool_redis::redis::{Client, IntoConnectionInfo as _};
+use deadpool_redis::redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates};
+use secret::{Secret, Setting, Unreadable};
+use tls::ClientArgs;
 
 /// Where the cache is.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CacheArgs {
-    /// Redis, as the process's own user: `redis://user:password@host:port`.
-    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true, value_parser = RedisUrlParser)]
-    pub redis_url: RedisUrl,
+    #[command(flatten)]
+    pub redis: Redis,
 
     /// How long one Redis command may take; after that a read goes to its source.
     #[arg(
@@ -22,58 +21,91 @@ pub struct CacheArgs {
     pub redis_command_timeout: Duration,
 }
 
-/// A URL that has been parsed; `Debug` never shows the password.
-#[derive(Clone)]
-pub struct RedisUrl(Client);
+/// How Redis is reached; `Debug` never shows the password.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Redis {
+    #[command(flatten)]
+    url: Secret<RedisUrl>,
+    #[command(flatten)]
+    tls: ClientArgs<RedisUrl>,
+}
 
-/// The URL is none. The text holds no part of it, because every part may be a mistyped password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("invalid REDIS_URL: it is not of the form redis://user:password@host:port")]
-pub struct InvalidUrl;
+/// `REDIS_URL`.
+pub struct RedisUrl;
 
-impl RedisUrl {
-    pub(crate) fn client(&self) -> Client {
-        self.0.clone()
+/// Redis cannot be reached with these settings. The text never holds any part of the URL, because every part may be a mistyped password.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error(transparent)]
+    Secret(#[from] Unreadable),
+    #[error("{0}")]
+    File(#[from] tls::BadFile),
+    #[error("invalid REDIS_URL: {0}")]
+    Url(&'static str),
+}
+
+impl Setting for RedisUrl {
+    const ENV: &'static str = "REDIS_URL";
+    const VALUE_NAME: &'static str = "URL";
+    const HELP: &'static str = "Redis, as the process's own user: `redis://user:password@host:port`, and with TLS, which verifies the server's certificate and name, `rediss://…`";
+    const REQUIRED: bool = true;
+
+    fn check(url: &str) -> Result<(), String> {
+        parse(url).map(drop).map_err(str::to_owned)
     }
 }
 
-impl FromStr for RedisUrl {
-    type Err = InvalidUrl;
+impl tls::Peer for RedisUrl {
+    const PREFIX: &'static str = "REDIS";
+    const NAME: &'static str = "Redis";
+}
 
-    fn from_str(url: &str) -> Result<RedisUrl, InvalidUrl> {
-        let info = url.into_connection_info().map_err(|_| InvalidUrl)?;
-        Client::open(info).map(RedisUrl).map_err(|_| InvalidUrl)
+impl Redis {
+    /// At a URL, without a CA or a certificate of the client's own.
+    pub fn at(url: impl Into<String>) -> Redis {
+        Redis {
+            url: Secret::of(url),
+            tls: ClientArgs::default(),
+        }
+    }
+
+    /// With the URL and the files as they are now; so once for each new connection.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn client(&self) -> Result<Client, Unusable> {
+        let info = parse(&self.url.read()?).map_err(Unusable::Url)?;
+        let files = &self.tls.files;
+        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            if *files != tls::ClientFiles::default() {
+                return Err(Unusable::Url("TLS files are given, but it does not start with rediss://"));
+            }
+            return Client::open(info).map_err(|_| Unusable::Url(FORM));
+        }
+        tls::install_provider();
+        let identity = files.identity.as_ref();
+        let certificates = TlsCertificates {
+            root_cert: files.ca.as_deref().map(tls::read_pem).transpose()?,
+            client_tls: match identity {
+                Some((certificate, key)) => Some(ClientTlsConfig {
+                    client_cert: tls::read_pem(certificate)?,
+                    client_key: tls::read_pem(key)?,
+                }),
+                None => None,
+            },
+        };
+        Client::build_with_tls(info, certificates).map_err(|_| Unusable::Url(FORM))
     }
 }
 
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.0.get_connection_info().addr(), out)
+const FORM: &str = "it is not of the form redis://user:password@host:port, or rediss://… with TLS";
+
+fn parse(url: &str) -> Result<ConnectionInfo, &'static str> {
+    let info = url.into_connection_info().map_err(|_| FORM)?;
+    if let ConnectionAddr::TcpTls { insecure: true, .. } = info.addr() {
+        return Err("#insecure, which would accept any certificate, is not supported; name the CA with REDIS_CA_FILE");
     }
-}
-
-/// clap's own error for a bad value quotes the value, which here holds a password.
-#[derive(Clone)]
-struct RedisUrlParser;
-
-impl clap::builder::TypedValueParser for RedisUrlParser {
-    type Value = RedisUrl;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        _arg: Option<&clap::Arg>,
-        value: &std::ffi::OsStr,
-    ) -> Result<RedisUrl, clap::Error> {
-        value
-            .to_str()
-            .ok_or(InvalidUrl)
-            .and_then(str::parse)
-            .map_err(|reason| {
-                clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{reason}\n"))
-                    .with_cmd(command)
-            })
-    }
+    Ok(info)
 }
 
 #[cfg(test)]
@@ -92,15 +124,17 @@ mod tests {
     fn a_password_is_shown_neither_by_debug_nor_by_an_error() {
         for (url, valid) in [
             ("redis://app-service:hunter2@127.0.0.1:6379", true),
+            ("rediss://app-service:hunter2@127.0.0.1:6379", true),
             ("redis://:hunter2@127.0.0.1:6379/0", true),
             ("hunter2", false),
             ("http://app:hunter2@127.0.0.1", false),
             ("redis://app:hunter2@host:port", false),
+            ("rediss://app:hunter2@127.0.0.1:6379/#insecure", false),
         ] {
             let parsed = Command::try_parse_from(["test", "--redis-url", url]);
             assert_eq!(parsed.is_ok(), valid, "{url}");
             let shown = match parsed {
-                Ok(command) => format!("{command:?}"),
+                Ok(command) => format!("{command:?} {:?}", command.cache.redis.client().is_ok()),
                 Err(error) => error.to_string(),
             };
             assert!(!shown.contains("hunter2"), "{shown}");

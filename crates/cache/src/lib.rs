@@ -8,7 +8,7 @@ mod script;
 
 use std::sync::Arc;
 
-pub use args::{CacheArgs, InvalidUrl, RedisUrl};
+pub use args::{CacheArgs, Redis, RedisUrl, Unusable};
 pub use entry::{CacheStatus, Entry, Loaded};
 pub use namespace::{LoadError, Lookup, Namespace, Policy, Source, Unavailable};
 

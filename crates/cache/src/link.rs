@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, cmd,
+    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, cmd,
 };
 use tokio::sync::{Notify, watch};
 use tracing::Instrument as _;
 
-use crate::args::CacheArgs;
+use crate::args::{CacheArgs, Redis};
 
 /// To connect and authenticate.
 const CONNECT_LIMIT: Duration = Duration::from_millis(250);
@@ -63,7 +63,7 @@ impl Link {
             .set_connection_timeout(Some(CONNECT_LIMIT))
             .set_response_timeout(Some(args.redis_command_timeout))
             .set_pipeline_buffer_size(QUEUE);
-        tokio::spawn(keep_up(args.redis_url.client(), limits, sender));
+        tokio::spawn(keep_up(args.redis.clone(), limits, sender));
         // The sender lives as long as a receiver does.
         let _ = state.wait_for(|state| !matches!(state, State::Starting)).await;
         Link { state }
@@ -132,11 +132,11 @@ impl Live {
 }
 
 /// Connects, waits until the connection is broken, and starts again, until the last [`Link`] is dropped.
-async fn keep_up(client: Client, limits: AsyncConnectionConfig, state: watch::Sender<State>) {
+async fn keep_up(redis: Redis, limits: AsyncConnectionConfig, state: watch::Sender<State>) {
     let mut pause = BACKOFF.0;
     let mut complained = false;
     loop {
-        match connect(&client, &limits).await {
+        match connect(&redis, &limits).await {
             Ok(connection) => {
                 tracing::info!("connected to redis");
                 (pause, complained) = (BACKOFF.0, false);
@@ -156,9 +156,9 @@ async fn keep_up(client: Client, limits: AsyncConnectionConfig, state: watch::Se
             }
             Err(error) if !complained => {
                 complained = true;
-                tracing::warn!(%error, "cannot connect to redis; reads go to their source, trying again");
+                tracing::warn!(error = format!("{error:#}"), "cannot connect to redis; reads go to their source, trying again");
             }
-            Err(error) => tracing::debug!(%error, "still cannot connect to redis"),
+            Err(error) => tracing::debug!(error = format!("{error:#}"), "still cannot connect to redis"),
         }
         state.send_replace(State::Down);
         tokio::select! {
@@ -168,16 +168,15 @@ async fn keep_up(client: Client, limits: AsyncConnectionConfig, state: watch::Se
     }
 }
 
-async fn connect(
-    client: &Client,
-    limits: &AsyncConnectionConfig,
-) -> Result<MultiplexedConnection, RedisError> {
-    let mut connection = client
+async fn connect(redis: &Redis, limits: &AsyncConnectionConfig) -> anyhow::Result<MultiplexedConnection> {
+    // Made anew each time, so that a rotated password or certificate is used from the next connection on.
+    let mut connection = redis
+        .client()?
         .get_multiplexed_async_connection_with_config(limits)
         .await?;
     // The kernel accepts connections for a process that hangs; only an answer, even a refusal, shows that it lives.
     match cmd("PING").query_async::<String>(&mut connection).await {
-        Err(error) if !matches!(error.kind(), ErrorKind::Server(_)) => Err(error),
+        Err(error) if !matches!(error.kind(), ErrorKind::Server(_)) => Err(error.into()),
         _ => Ok(connection),
     }
 }

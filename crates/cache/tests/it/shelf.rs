@@ -73,7 +73,7 @@ impl<const SCHEMA: u16> Shelf<SCHEMA> {
         patience: Duration,
     ) -> Namespace<Shelf<SCHEMA>> {
         let args = CacheArgs {
-            redis_url: url.parse().unwrap(),
+            redis: cache::Redis::at(url),
             redis_command_timeout: patience,
         };
         Cache::start(&args)
