@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cache::{Cache, CacheArgs, Namespace, Policy};
 use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Readiness, Unavailable};
-use database::{DatabaseArgs, Pool};
+use database::{Access, DatabaseArgs, Pool};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use identity::Verifier;
 use kafka::KafkaArgs;
@@ -53,7 +53,7 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let app = build(args).await?;
     let relay = Relay::new(
         RelayArgs {
-            database_url: args.database.database_url.clone(),
+            database: args.database.access.clone(),
             kafka: args.kafka.clone(),
             source: "app-service",
         },
@@ -64,7 +64,7 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
         // Also when the sender is dropped, because the server failed.
         let _ = stop.await;
     }));
-    let watch = watch_database(args.database.database_url.clone(), process.readiness("database"));
+    let watch = watch_database(args.database.access.clone(), process.readiness("database"));
     let watch = tokio::spawn(watch);
 
     let served = process
@@ -100,10 +100,10 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Keeps readiness up to date, on a connection of its own: a pool that is busy is no reason to lose a replica.
-async fn watch_database(url: String, readiness: Readiness) {
+async fn watch_database(database: Access, readiness: Readiness) {
     let mut connection = None;
     loop {
-        let answered = timeout(PROBE_LIMIT, probe(&mut connection, &url)).await;
+        let answered = timeout(PROBE_LIMIT, probe(&mut connection, &database)).await;
         match answered {
             Ok(Ok(())) => readiness.set(true),
             failed => {
@@ -116,10 +116,10 @@ async fn watch_database(url: String, readiness: Readiness) {
     }
 }
 
-async fn probe(connection: &mut Option<AsyncPgConnection>, url: &str) -> anyhow::Result<()> {
+async fn probe(connection: &mut Option<AsyncPgConnection>, database: &Access) -> anyhow::Result<()> {
     let connection = match connection {
         Some(connection) => connection,
-        None => connection.insert(database::dedicated(url, "app-service readiness").await?),
+        None => connection.insert(database::dedicated(database, "app-service readiness").await?),
     };
     Ok(connection.batch_execute("SELECT 1").await?)
 }

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use deadpool_redis::redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates};
+use deadpool_redis::redis::{
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates,
+};
 use secret::{Secret, Setting, Unreadable};
 use tls::ClientArgs;
 
@@ -75,26 +77,32 @@ impl Redis {
     /// When one of them cannot be used.
     pub fn client(&self) -> Result<Client, Unusable> {
         let info = parse(&self.url.read()?).map_err(Unusable::Url)?;
-        let files = &self.tls.files;
         if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            if *files != tls::ClientFiles::default() {
-                return Err(Unusable::Url("TLS files are given, but it does not start with rediss://"));
+            if !self.tls.is_empty() {
+                return Err(Unusable::Url(
+                    "TLS files are given, but it does not start with rediss://",
+                ));
             }
             return Client::open(info).map_err(|_| Unusable::Url(FORM));
         }
+        Client::build_with_tls(info, self.certificates()?).map_err(|_| Unusable::Url(FORM))
+    }
+
+    /// The files as they are now, for a client that speaks TLS.
+    fn certificates(&self) -> Result<TlsCertificates, tls::BadFile> {
+        // The redis crate builds rustls's configuration itself, with the provider of the process.
         tls::install_provider();
-        let identity = files.identity.as_ref();
-        let certificates = TlsCertificates {
+        let files = self.tls.files();
+        Ok(TlsCertificates {
             root_cert: files.ca.as_deref().map(tls::read_pem).transpose()?,
-            client_tls: match identity {
+            client_tls: match &files.identity {
                 Some((certificate, key)) => Some(ClientTlsConfig {
                     client_cert: tls::read_pem(certificate)?,
                     client_key: tls::read_pem(key)?,
                 }),
                 None => None,
             },
-        };
-        Client::build_with_tls(info, certificates).map_err(|_| Unusable::Url(FORM))
+        })
     }
 }
 
@@ -103,7 +111,9 @@ const FORM: &str = "it is not of the form redis://user:password@host:port, or re
 fn parse(url: &str) -> Result<ConnectionInfo, &'static str> {
     let info = url.into_connection_info().map_err(|_| FORM)?;
     if let ConnectionAddr::TcpTls { insecure: true, .. } = info.addr() {
-        return Err("#insecure, which would accept any certificate, is not supported; name the CA with REDIS_CA_FILE");
+        return Err(
+            "#insecure, which would accept any certificate, is not supported; name the CA with REDIS_CA_FILE",
+        );
     }
     Ok(info)
 }

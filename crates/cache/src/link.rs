@@ -156,7 +156,10 @@ async fn keep_up(redis: Redis, limits: AsyncConnectionConfig, state: watch::Send
             }
             Err(error) if !complained => {
                 complained = true;
-                tracing::warn!(error = format!("{error:#}"), "cannot connect to redis; reads go to their source, trying again");
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "cannot connect to redis; reads go to their source, trying again"
+                );
             }
             Err(error) => tracing::debug!(error = format!("{error:#}"), "still cannot connect to redis"),
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::listener::TlsArgs;
 use crate::run::CONFIGURATION;
 
 /// What every long-running process takes.
@@ -22,6 +23,9 @@ pub struct ProcessArgs {
         default_value = "127.0.0.1:9080"
     )]
     pub admin_addr: SocketAddr,
+
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// Shape of the log lines; the default is `pretty` on a terminal and `json` elsewhere.
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]

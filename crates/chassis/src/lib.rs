@@ -17,6 +17,7 @@
 mod admin;
 mod args;
 mod http;
+mod listener;
 mod log;
 mod metrics;
 mod observe;
@@ -28,6 +29,7 @@ mod telemetry;
 pub mod trace;
 
 pub use args::{HttpArgs, LogFormat, ProcessArgs, parse};
+pub use listener::{AllowPlaintext, Listeners, Profile, TlsArgs};
 pub use observe::RequestId;
 pub use problem::Problem;
 pub use process::{Heartbeat, Process, Readiness};

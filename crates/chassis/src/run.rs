@@ -57,13 +57,15 @@ where
         let runtime = runtime()?;
         let grace = Duration::from_secs(args.shutdown_grace_seconds);
         let (trigger, shutdown) = shutdown::phases();
-        let process = Process::new(shutdown, grace);
+        let listeners = args.tls.load()?;
+        let process = Process::new(shutdown, grace, listeners.clone());
         admin::start(args.admin_addr, service, &process, telemetry.metrics.clone())?;
         tracing::info!(version = service.version, "starting");
         let handler = trigger.clone();
         let main = async {
             tokio::spawn(shutdown::on_signal(handler, args.drain_delay, grace)?);
             tokio::spawn(process.beat_of_the_runtime());
+            tokio::spawn(listeners.follow());
             main(process).await
         };
         // A process whose `main` failed must not look ready while it winds up.

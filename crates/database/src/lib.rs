@@ -11,8 +11,9 @@ mod args;
 mod migrate;
 mod pool;
 mod session;
+mod tls;
 
-pub use args::{DatabaseArgs, MigrateArgs};
+pub use args::{Access, DatabaseArgs, DatabaseUrl, MigrateArgs};
 pub use migrate::migrate;
 pub use pool::{Pool, StillDown, pool, wait_until_up};
 pub use session::dedicated;

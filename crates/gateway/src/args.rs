@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use chassis::ProcessArgs;
 use identity::IssuerArgs;
 
-use crate::upstream::Endpoint;
+use crate::upstream::AppServiceArgs;
 
 /// The edge: authentication, routing, rate limits, forwarding; and nothing of the shop
 #[derive(Clone, Debug, clap::Parser)]
@@ -41,15 +41,8 @@ pub struct ServeArgs {
     #[arg(long, env = "MAX_IN_FLIGHT", value_name = "COUNT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_in_flight: u32,
 
-    /// Where app-service listens: one URL for each replica, separated by commas
-    #[arg(
-        long,
-        env = "APP_SERVICE_URL",
-        value_name = "URL,…",
-        value_delimiter = ',',
-        required = true
-    )]
-    pub app_service_url: Vec<Endpoint>,
+    #[command(flatten)]
+    pub app_service: AppServiceArgs,
 
     /// Route file, in TOML
     #[arg(long, env = "ROUTES_FILE", value_name = "FILE")]

@@ -21,4 +21,4 @@ mod upstream;
 pub use args::{Args, Command, ServeArgs};
 pub use route_file::RouteFile;
 pub use server::run;
-pub use upstream::Endpoint;
+pub use upstream::AppServiceArgs;

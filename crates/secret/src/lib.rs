@@ -312,7 +312,11 @@ mod tests {
         let named = parse(&["--some-token-file", path, "--some-pin", "7"]).unwrap();
         assert_eq!(named.token.read().unwrap(), "tok-one");
         assert_eq!(named.pin.unwrap().read().unwrap(), "7");
-        for (content, expected) in [("tok-two", "tok-two"), ("tok-three\r\n", "tok-three"), ("tok-\n\n", "tok-\n")] {
+        for (content, expected) in [
+            ("tok-two", "tok-two"),
+            ("tok-three\r\n", "tok-three"),
+            ("tok-\n\n", "tok-\n"),
+        ] {
             std::fs::write(path, content).unwrap();
             assert_eq!(named.token.read().unwrap(), expected);
         }
@@ -326,9 +330,15 @@ mod tests {
     fn both_and_neither_are_refused_and_both_names_are_in_the_error() {
         let file = file(b"tok-one");
         let path = file.path().to_str().unwrap();
-        for arguments in [vec![], vec!["--some-token", "tok-hunter2", "--some-token-file", path]] {
+        for arguments in [
+            vec![],
+            vec!["--some-token", "tok-hunter2", "--some-token-file", path],
+        ] {
             let error = parse(&arguments).unwrap_err();
-            assert!(error.contains("--some-token <TOKEN>") || error.contains("--some-token "), "{error}");
+            assert!(
+                error.contains("--some-token <TOKEN>") || error.contains("--some-token "),
+                "{error}"
+            );
             assert!(error.contains("--some-token-file <FILE>"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }

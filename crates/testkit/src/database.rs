@@ -32,7 +32,7 @@ impl Database {
             server,
         };
         let args = MigrateArgs {
-            database_url: database.owner_url(),
+            access: (&database.owner_url()).into(),
         };
         database::migrate(&args, migrations)
             .await
@@ -58,7 +58,7 @@ impl Database {
     /// A pool of 10 connections as the runtime role.
     pub fn pool(&self) -> database::Pool {
         let args = DatabaseArgs {
-            database_url: self.runtime_url(),
+            access: (&self.runtime_url()).into(),
             db_max_connections: 10,
         };
         database::pool(&args, APPLICATION).expect("the URL was built here")

@@ -3,11 +3,13 @@
 //! `cargo stack test` starts the servers and says through the environment where they are. Every test makes what it needs anew (a
 //! [`Database`], a [`topic`]) and so shares nothing with the others. Everything here panics when it fails, because only a test calls it.
 
+mod certificates;
 mod database;
 mod eventually;
 mod kafka;
 mod produce;
 
+pub use certificates::{Authority, Identity};
 pub use database::Database;
 pub use eventually::eventually;
 pub use kafka::{kafka_args, topic};

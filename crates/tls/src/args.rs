@@ -3,10 +3,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::client::ClientFiles;
+use crate::client::{Client, ClientFiles};
 use crate::files::{self, BadFile};
 
 /// Which server the flags are about.
@@ -17,16 +18,32 @@ pub trait Peer: Send + Sync + 'static {
     const NAME: &'static str;
 }
 
-/// `<PREFIX>_CA_FILE`, `<PREFIX>_CLIENT_CERT_FILE` and `<PREFIX>_CLIENT_KEY_FILE`.
+/// `<PREFIX>_CA_FILE`, `<PREFIX>_CLIENT_CERT_FILE` and `<PREFIX>_CLIENT_KEY_FILE`. Clones share what was made of the files.
 pub struct ClientArgs<P> {
-    pub files: ClientFiles,
+    client: Arc<Client>,
     peer: PhantomData<fn() -> P>,
+}
+
+impl<P> ClientArgs<P> {
+    /// What makes the configuration of each new connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn files(&self) -> &ClientFiles {
+        self.client.files()
+    }
+
+    /// Whether no file is given.
+    pub fn is_empty(&self) -> bool {
+        *self.files() == ClientFiles::default()
+    }
 }
 
 impl<P> From<ClientFiles> for ClientArgs<P> {
     fn from(files: ClientFiles) -> ClientArgs<P> {
         ClientArgs {
-            files,
+            client: Arc::new(Client::new(files)),
             peer: PhantomData,
         }
     }
@@ -40,13 +57,16 @@ impl<P> Default for ClientArgs<P> {
 
 impl<P> Clone for ClientArgs<P> {
     fn clone(&self) -> ClientArgs<P> {
-        self.files.clone().into()
+        ClientArgs {
+            client: Arc::clone(&self.client),
+            peer: PhantomData,
+        }
     }
 }
 
 impl<P> fmt::Debug for ClientArgs<P> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.files.fmt(out)
+        self.files().fmt(out)
     }
 }
 

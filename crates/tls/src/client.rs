@@ -35,12 +35,12 @@ pub enum Verify {
 #[derive(Debug)]
 pub struct Client {
     files: ClientFiles,
-    verify: Verify,
     last: Mutex<Option<Made>>,
 }
 
 #[derive(Debug)]
 struct Made {
+    verify: Verify,
     contents: Contents,
     config: Arc<ClientConfig>,
 }
@@ -52,10 +52,9 @@ struct Contents {
 }
 
 impl Client {
-    pub fn new(files: ClientFiles, verify: Verify) -> Client {
+    pub fn new(files: ClientFiles) -> Client {
         Client {
             files,
-            verify,
             last: Mutex::new(None),
         }
     }
@@ -64,28 +63,34 @@ impl Client {
     ///
     /// # Errors
     /// When a file cannot be read or holds nothing usable, or the operating system has no CA certificates.
-    pub fn config(&self) -> Result<Arc<ClientConfig>, BadFile> {
+    pub fn config(&self, verify: Verify) -> Result<Arc<ClientConfig>, BadFile> {
         let contents = self.files.read()?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*last
+            && made.verify == verify
             && made.contents == contents
         {
             return Ok(Arc::clone(&made.config));
         }
-        let config = Arc::new(self.make(&contents)?);
+        let config = Arc::new(self.make(verify, &contents)?);
         *last = Some(Made {
+            verify,
             contents,
             config: Arc::clone(&config),
         });
         Ok(config)
     }
 
-    fn make(&self, contents: &Contents) -> Result<ClientConfig, BadFile> {
+    pub fn files(&self) -> &ClientFiles {
+        &self.files
+    }
+
+    fn make(&self, verify: Verify, contents: &Contents) -> Result<ClientConfig, BadFile> {
         let provider = crate::provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("aws-lc-rs has suites for TLS 1.2 and 1.3");
-        let builder = match self.verify {
+        let builder = match verify {
             Verify::Full => builder.with_root_certificates(self.roots(contents)?),
             less => {
                 let chain = match less {
@@ -108,7 +113,11 @@ impl Client {
             .map_err(|error| BadFile::new(certificate_path, format!("does not go with its key: {error}")))
     }
 
-    fn chain(&self, contents: &Contents, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, BadFile> {
+    fn chain(
+        &self,
+        contents: &Contents,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<WebPkiServerVerifier>, BadFile> {
         let roots = Arc::new(self.roots(contents)?);
         WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
             .build()
@@ -140,12 +149,6 @@ impl Client {
 }
 
 impl ClientFiles {
-    /// # Errors
-    /// When a file cannot be read or holds nothing usable.
-    pub fn check(&self) -> Result<(), BadFile> {
-        Client::new(self.clone(), Verify::Full).config().map(drop)
-    }
-
     fn read(&self) -> Result<Contents, BadFile> {
         Ok(Contents {
             ca: self.ca.as_deref().map(files::read).transpose()?,
@@ -206,6 +209,8 @@ impl ServerCertVerifier for Lenient {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -57,17 +57,24 @@ pub(crate) fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer
 }
 
 pub(crate) fn key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, BadFile> {
-    PrivateKeyDer::from_pem_slice(pem)
-        .map_err(|_| BadFile::new(path, "holds no private key in PEM (PKCS#8, PKCS#1 or SEC1, unencrypted)"))
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
+        BadFile::new(
+            path,
+            "holds no private key in PEM (PKCS#8, PKCS#1 or SEC1, unencrypted)",
+        )
+    })
 }
 
 /// The CA certificates of a file as trust anchors.
 pub(crate) fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, BadFile> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path, pem)? {
-        roots
-            .add(certificate)
-            .map_err(|error| BadFile::new(path, format!("holds a certificate that cannot be trusted: {error}")))?;
+        roots.add(certificate).map_err(|error| {
+            BadFile::new(
+                path,
+                format!("holds a certificate that cannot be trusted: {error}"),
+            )
+        })?;
     }
     Ok(roots)
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -28,24 +28,33 @@ where
 {
     timeout(HANDSHAKE_LIMIT, TlsAcceptor::from(config).accept(stream))
         .await
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time")))
+        .unwrap_or_else(|_| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "no TLS handshake in time",
+            ))
+        })
 }
 
 /// The client's side of a handshake with the server of that name, a DNS name or an IP address. The caller sets the deadline.
 ///
 /// # Errors
 /// When the name is none, or the handshake fails.
-pub async fn connect<S>(config: Arc<ClientConfig>, server_name: &str, stream: S) -> io::Result<ClientStream<S>>
+pub async fn connect<S>(
+    config: Arc<ClientConfig>,
+    server_name: &str,
+    stream: S,
+) -> io::Result<ClientStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let name = ServerName::try_from(server_name)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the server's name is neither a DNS name nor an IP address"))?
+        .map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the server's name is neither a DNS name nor an IP address",
+            )
+        })?
         .to_owned();
     TlsConnector::from(config).connect(name, stream).await
-}
-
-/// The certificate that the server showed, DER.
-pub fn peer_certificate<S>(stream: &ClientStream<S>) -> Option<&CertificateDer<'static>> {
-    stream.get_ref().1.peer_certificates()?.first()
 }

@@ -7,6 +7,7 @@
 //! the company's own CA and where revoked ones go away with an update of the image; roots compiled into the binary do neither.
 
 mod args;
+mod binding;
 mod client;
 mod files;
 mod handshake;
@@ -17,9 +18,10 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use args::{ClientArgs, Peer, certificate_file, key_file};
+pub use binding::server_end_point;
 pub use client::{Client, ClientFiles, Verify};
 pub use files::{BadFile, read as read_pem};
-pub use handshake::{ClientStream, HANDSHAKE_LIMIT, ServerStream, accept, connect, peer_certificate};
+pub use handshake::{ClientStream, HANDSHAKE_LIMIT, ServerStream, accept, connect};
 pub use rustls::{ClientConfig, ServerConfig};
 pub use server::{Server, ServerFiles};
 

@@ -68,7 +68,8 @@ impl Server {
         if self.files.client_ca.is_none() {
             return self.config_without_clients();
         }
-        let builder = builder().with_client_cert_verifier(Arc::clone(&self.current) as Arc<dyn ClientCertVerifier>);
+        let builder =
+            builder().with_client_cert_verifier(Arc::clone(&self.current) as Arc<dyn ClientCertVerifier>);
         let mut config = builder.with_cert_resolver(Arc::clone(&self.current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A resumed session is not verified again: a client whose CA was taken away would stay accepted.
@@ -92,7 +93,9 @@ impl Server {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             match self.reload() {
-                Ok(true) => tracing::info!(certificate = %self.files.certificate.display(), "the TLS files have changed and are in use"),
+                Ok(true) => {
+                    tracing::info!(certificate = %self.files.certificate.display(), "the TLS files have changed and are in use")
+                }
                 Ok(false) => {}
                 // In a swap of several files some are new before others, so this may be over at the next look.
                 Err(bad) if complaint.as_ref() == Some(&bad) => continue,
@@ -195,7 +198,8 @@ impl ClientCertVerifier for Current {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.clients()?.verify_tls12_signature(message, certificate, signature)
+        self.clients()?
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -204,10 +208,13 @@ impl ClientCertVerifier for Current {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.clients()?.verify_tls13_signature(message, certificate, signature)
+        self.clients()?
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crate::provider().signature_verification_algorithms.supported_schemes()
+        crate::provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
