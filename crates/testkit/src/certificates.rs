@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "only tests call it, and they fail by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use rcgen::{

@@ -6,12 +6,14 @@
 mod certificates;
 mod database;
 mod eventually;
+mod https;
 mod kafka;
 mod produce;
 
 pub use certificates::{Authority, Identity};
 pub use database::Database;
 pub use eventually::eventually;
+pub use https::https_get;
 pub use kafka::{kafka_args, topic};
 pub use produce::{produce, produce_as};
 
