@@ -1,4 +1,7 @@
-#![expect(clippy::unwrap_used, reason = "only tests call it, and they fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "only tests call it, and they fail by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,7 @@
 //! `cargo stack test` starts the servers and says through the environment where they are. Every test makes what it needs anew (a
 //! [`Database`], a [`topic`]) and so shares nothing with the others. Everything here panics when it fails, because only a test calls it.
 
+mod broker;
 mod certificates;
 mod database;
 mod eventually;
@@ -10,6 +11,7 @@ mod https;
 mod kafka;
 mod produce;
 
+pub use broker::{Broker, Listener};
 pub use certificates::{Authority, Identity};
 pub use database::Database;
 pub use eventually::eventually;

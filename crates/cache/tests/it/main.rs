@@ -4,4 +4,5 @@
 
 mod reads;
 mod shelf;
+mod tls;
 mod trouble;

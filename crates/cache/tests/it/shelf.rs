@@ -76,7 +76,11 @@ impl<const SCHEMA: u16> Shelf<SCHEMA> {
             redis: cache::Redis::at(url),
             redis_command_timeout: patience,
         };
-        Cache::start(&args)
+        self.behind_args(&args, policy).await
+    }
+
+    pub(crate) async fn behind_args(&self, args: &CacheArgs, policy: Policy) -> Namespace<Shelf<SCHEMA>> {
+        Cache::start(args)
             .await
             .namespace(Shelf(Arc::clone(&self.0)), policy)
     }
