@@ -63,7 +63,7 @@ impl Server {
             .arg("--tls-ca-cert-file")
             .arg(authority.ca())
             .args(["--tls-auth-clients", if asks_for_clients { "yes" } else { "no" }])
-            .args(["--user", "app on >one ~* +@all"])
+            .args(["--user", "app", "on", ">one", "~*", "+@all"])
             .args(["--requirepass", "admin"])
             .stdout(Stdio::null())
             .spawn()
