@@ -71,6 +71,18 @@ impl Redis {
         }
     }
 
+    /// What is wrong with the settings; nothing is connected to.
+    pub fn fault(&self) -> Option<String> {
+        if let Err(error) = self.client() {
+            return Some(error.to_string());
+        }
+        if self.tls.is_empty() {
+            return None;
+        }
+        let error = self.tls.client().config(tls::Verify::Full).err()?;
+        Some(format!("TLS to Redis: {error}"))
+    }
+
     /// With the URL and the files as they are now; so once for each new connection.
     ///
     /// # Errors

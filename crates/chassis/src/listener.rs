@@ -9,6 +9,7 @@ use crate::run::Misconfigured;
 
 /// TLS of every listener of the process, the admin address included.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "TLS of the listeners")]
 pub struct TlsArgs {
     /// Certificate chain (PEM) of this process's listeners, their own certificate first. With it they speak TLS. This file and its
     /// companions are read again when they change.
@@ -62,6 +63,12 @@ enum Plain {
 }
 
 impl TlsArgs {
+    /// What is wrong with a listener at `address`, which the setting `name` gives.
+    pub fn fault(&self, name: &str, address: SocketAddr) -> Option<String> {
+        let checked = self.load().and_then(|listeners| listeners.check(name, address));
+        checked.err().map(|Misconfigured(fault)| fault)
+    }
+
     /// Loads the files.
     ///
     /// # Errors
@@ -121,7 +128,7 @@ impl Listeners {
     ///
     /// # Errors
     /// When it has to have TLS and has none.
-    pub fn check(&self, name: &str, address: SocketAddr) -> Result<(), Misconfigured> {
+    fn check(&self, name: &str, address: SocketAddr) -> Result<(), Misconfigured> {
         if self.server.is_some() || self.plain == Plain::Anywhere || address.ip().is_loopback() {
             return Ok(());
         }

@@ -1,20 +1,32 @@
+use std::time::Duration;
+
 use secret::{Secret, Setting, Unreadable};
 use tls::{ClientArgs, Verify};
 use tokio_postgres::config::SslMode;
 
 /// The database of a serving process, reached as its runtime role.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "PostgreSQL")]
 pub struct DatabaseArgs {
     #[command(flatten)]
     pub access: Access,
 
-    /// Most connections that this process holds open at once.
-    #[arg(long, env = "DB_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10", value_parser = at_least_one)]
+    /// Most connections that this process holds open at once (1 to 1000).
+    ///
+    /// They are opened when they are needed. All replicas together must stay below the server's `max_connections`.
+    #[arg(long, env = "DB_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10", value_parser = connections)]
     pub db_max_connections: usize,
+
+    /// How long the start waits for a dependency that it can't do without (0s to 1h); then the process exits with 69.
+    ///
+    /// That is PostgreSQL, and for a consumer Kafka, each in turn. The log says what is waited for.
+    #[arg(long, env = "START_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = start_timeout)]
+    pub start_timeout: Duration,
 }
 
 /// The database of a `migrate` command, reached as its owner role.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "PostgreSQL")]
 pub struct MigrateArgs {
     #[command(flatten)]
     pub access: Access,
@@ -33,6 +45,20 @@ pub struct Access {
 impl Access {
     pub fn new(url: Secret<DatabaseUrl>, tls: ClientArgs<DatabaseUrl>) -> Access {
         Access { url, tls }
+    }
+
+    /// What is wrong with the settings; nothing is connected to.
+    pub fn fault(&self) -> Option<String> {
+        let target = match self.read() {
+            Ok(target) => target,
+            Err(error) => return Some(error.to_string()),
+        };
+        let Some(verify) = target.verify else {
+            let unused = !self.tls.is_empty();
+            return unused.then(|| "DATABASE_URL: sslmode=disable, but files for TLS are given".to_owned());
+        };
+        let error = self.tls.client().config(verify).err()?;
+        Some(format!("TLS to PostgreSQL: {error}"))
     }
 
     /// What the next connection is made with.
@@ -167,12 +193,19 @@ fn take_sslmode(url: &str) -> Result<(String, Option<&str>), InvalidUrl> {
     })
 }
 
-fn at_least_one(value: &str) -> Result<usize, String> {
-    match value.parse() {
-        Ok(0) => Err("a pool needs at least one connection".to_owned()),
-        Ok(count) => Ok(count),
-        Err(error) => Err(format!("{error}")),
-    }
+fn connections(value: &str) -> Result<usize, &'static str> {
+    value
+        .parse()
+        .ok()
+        .filter(|count| (1..=1000).contains(count))
+        .ok_or("it is not a number from 1 to 1000")
+}
+
+fn start_timeout(value: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(value)
+        .ok()
+        .filter(|duration| *duration <= Duration::from_secs(3600))
+        .ok_or("it is not a duration from 0s to 1h, like 30s or 5m")
 }
 
 #[cfg(test)]

@@ -8,12 +8,16 @@
 //! 10 s, all on the server; commits are synchronous.
 
 mod args;
+mod command;
 mod migrate;
 mod pool;
 mod session;
 mod tls;
+mod watch;
 
 pub use args::{Access, DatabaseArgs, DatabaseUrl, MigrateArgs};
+pub use command::Command;
 pub use migrate::migrate;
 pub use pool::{Pool, StillDown, pool, wait_until_up};
 pub use session::dedicated;
+pub use watch::watch;

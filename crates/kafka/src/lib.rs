@@ -13,6 +13,7 @@ use tls::{BadFile, ClientArgs};
 ///
 /// `Debug` shows everything but the password.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
     /// Brokers to bootstrap from, `host:port`, separated by commas.
     #[arg(long = "kafka-bootstrap-servers", env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,…", value_parser = parse_servers)]
@@ -126,6 +127,18 @@ impl KafkaArgs {
         }
         self.set_tls(&mut config)?;
         Ok(config)
+    }
+
+    /// What is wrong with the settings; nothing is connected to.
+    pub fn fault(&self) -> Option<String> {
+        if let Err(error) = self.client("check") {
+            return Some(error.to_string());
+        }
+        if self.tls.is_empty() {
+            return None;
+        }
+        let error = self.tls.client().config(tls::Verify::Full).err()?;
+        Some(format!("TLS to Kafka: {error}"))
     }
 
     fn set_tls(&self, config: &mut ClientConfig) -> Result<(), Unusable> {

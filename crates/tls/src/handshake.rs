@@ -1,11 +1,12 @@
 //! Handshakes with a deadline.
 
 use std::io;
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, StreamOwned};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -57,4 +58,17 @@ where
         })?
         .to_owned();
     TlsConnector::from(config).connect(name, stream).await
+}
+
+/// A connection of a client that has no runtime; the handshake happens with the first bytes, within the stream's own timeouts.
+///
+/// # Errors
+/// When the configuration cannot be used.
+pub fn connect_blocking(
+    config: Arc<ClientConfig>,
+    server: IpAddr,
+    stream: TcpStream,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let connection = ClientConnection::new(config, ServerName::from(server)).map_err(io::Error::other)?;
+    Ok(StreamOwned::new(connection, stream))
 }

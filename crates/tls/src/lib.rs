@@ -21,7 +21,7 @@ pub use args::{ClientArgs, Peer, certificate_file, key_file};
 pub use binding::server_end_point;
 pub use client::{Client, ClientFiles, Verify};
 pub use files::{BadFile, read as read_pem};
-pub use handshake::{ClientStream, HANDSHAKE_LIMIT, ServerStream, accept, connect};
+pub use handshake::{ClientStream, HANDSHAKE_LIMIT, ServerStream, accept, connect, connect_blocking};
 pub use rustls::{ClientConfig, ServerConfig};
 pub use server::{Server, ServerFiles};
 

@@ -163,6 +163,7 @@ async fn passwords_rotate_without_a_restart(server: &mut Server) {
     let args = DatabaseArgs {
         access: Access::new(Secret::in_file(file.path()), ClientFiles::default().into()),
         db_max_connections: 3,
+        start_timeout: std::time::Duration::from_secs(30),
     };
     let pool = database::pool(&args, "test").unwrap();
     let mut old = pool.get().await.unwrap();

@@ -173,11 +173,13 @@ fn everything_that_is_wrong_is_said_at_once() {
         &[
             ("JWKS_FILE", "/nowhere/jwks.json"),
             ("ASSERTION_KEY_FILE", "/dev/null"),
+            ("HTTP_WORKERS", "0"),
         ],
     );
     assert_eq!(output.status.code(), Some(78));
-    let log = String::from_utf8(output.stdout).unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
     for reason in [
+        "(HTTP_WORKERS)",
         "route things.hurry: `path`",
         "route things.create: `body_max`",
         "cannot read the key set /nowhere/jwks.json",
@@ -188,10 +190,21 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn an_issuer_that_is_not_the_configured_one_is_named() {
+    let output = refused(&ROUTES.replace("\"main\"", "\"other\""), &[]);
+    assert_eq!(output.status.code(), Some(78));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("route things.create: `auth.jwt` \"other\""),
+        "{text}"
+    );
+}
+
+#[test]
 fn an_app_service_url_is_a_scheme_a_host_and_a_port() {
     for url in [
         "127.0.0.1:8081",
-        "https://a:1",
+        "ftp://a:1",
         "http://a:1/path",
         "http://u@a:1",
         "http://a:1?q",
