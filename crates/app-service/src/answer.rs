@@ -38,7 +38,7 @@ impl Answer {
         Answer {
             status: StatusCode::OK,
             location: None,
-            version: Some(entry.version),
+            version: Some(entry.version.get()),
             cache_status: Some(entry.status.header_value()),
             body: entry.body,
         }

@@ -83,10 +83,12 @@ async fn build(args: &Args) -> anyhow::Result<App> {
     database::wait_until_up(&pool, DATABASE_START_LIMIT)
         .await
         .map_err(|error| Unavailable(error.to_string()))?;
-    let products = Products::new(pool.clone());
-    let products = Cache::start(&args.cache)
+    // Half of the connections: whatever happens to Redis, the other half is the writes'.
+    let loads = args.database.db_max_connections / 2;
+    let cache = Cache::start(&args.cache, loads)
         .await
-        .namespace(products, Policy::default());
+        .map_err(|error| Misconfigured(format!("REDIS_URL: {error}")))?;
+    let products = cache.namespace(Products::new(pool.clone()), Policy::default());
     Ok(App {
         verifier,
         pool,

@@ -13,7 +13,7 @@ use crate::api::products::ProductBody;
 use crate::checkout::Checkout;
 use crate::models::product;
 use crate::read::observed;
-use crate::trouble::{self, Trouble};
+use crate::trouble;
 
 /// Products by id, as the API answers with them.
 pub(crate) struct Products {
@@ -43,9 +43,11 @@ impl Source for Products {
             conn.give_back();
             found
         };
-        let product = observed("load", loading).await?;
-        Ok(product.map(|product| Loaded {
-            version: product.version.get(),
+        let Some(product) = observed("load", loading).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Loaded {
+            version: product.version.get().try_into()?,
             mark: if product.status == ProductStatus::Active {
                 PUBLIC
             } else {
@@ -65,21 +67,26 @@ pub(crate) fn is_public(entry: &cache::Entry) -> bool {
 pub(crate) async fn invalidate(products: Namespace<Products>, facts: Vec<Fact>) {
     let products = &products;
     let old = facts.iter().filter(|fact| fact.aggregate_type == "product");
-    join_all(old.map(async |fact| {
-        products
-            .invalidate(&ProductId(fact.aggregate_id), fact.aggregate_version)
-            .await;
+    join_all(old.map(async |fact| match fact.aggregate_version.try_into() {
+        Ok(version) => {
+            products.invalidate(&ProductId(fact.aggregate_id), version).await;
+        }
+        Err(error) => {
+            tracing::error!(id = %fact.aggregate_id, %error, "a product has a version that is none")
+        }
     }))
     .await;
 }
 
 /// What a client may know of a load that failed.
 pub(crate) fn problem(unavailable: Unavailable) -> Problem {
-    match unavailable {
-        Unavailable::Failed(cause) => match cause.downcast::<Trouble>() {
-            Ok(trouble) => trouble.into(),
-            Err(cause) => Problem::internal(cause),
-        },
-        late @ Unavailable::TooSlow => trouble::overloaded().caused_by(late),
+    let passes = match &unavailable {
+        Unavailable::Failed(cause) => cause.downcast_ref().is_some_and(trouble::passes),
+        Unavailable::TooSlow | Unavailable::Shed => true,
+    };
+    if passes {
+        trouble::overloaded().caused_by(unavailable)
+    } else {
+        Problem::internal(unavailable)
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn overloaded() -> Problem {
 }
 
 /// Whether the same request may well succeed a moment later.
-fn passes(trouble: &Trouble) -> bool {
+pub(crate) fn passes(trouble: &Trouble) -> bool {
     match trouble {
         Trouble::Pool(_) => true,
         Trouble::Database(DieselError::DatabaseError(kind, information)) => match kind {

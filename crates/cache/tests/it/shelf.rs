@@ -5,12 +5,36 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Policy, Source};
+use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Policy, Source, Version};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub(crate) fn redis() -> String {
     std::env::var("PLUMBLINE_TEST_REDIS").expect("run `cargo stack test`")
+}
+
+/// No early refresh, so that a test decides when an entry is loaded.
+pub(crate) fn lasting() -> Policy {
+    Policy {
+        eagerness: 0.0,
+        ..Policy::default()
+    }
+}
+
+pub(crate) fn settings(url: &str) -> CacheArgs {
+    CacheArgs {
+        // A busy machine must not make a miss of a hit.
+        redis_command_timeout: Duration::from_secs(20),
+        // Nothing publishes a watermark here.
+        cache_staleness_bound: Duration::ZERO,
+        cache_audit_every: 0,
+        ..CacheArgs::at(url.parse().unwrap())
+    }
+}
+
+/// A process's cache, which may load four entries at once.
+pub(crate) async fn process(settings: &CacheArgs) -> Cache {
+    Cache::start(settings, 4).await.unwrap()
 }
 
 /// Rows by key. Clones share them, so that one clone is the source of a namespace and another the test's hand.
@@ -34,7 +58,7 @@ pub(crate) struct Gate {
 impl<const SCHEMA: u16> Shelf<SCHEMA> {
     pub(crate) fn put(&self, key: Uuid, version: i64, body: &'static str) {
         let row = Loaded {
-            version,
+            version: version.try_into().unwrap(),
             mark: 1,
             body: body.as_bytes().into(),
         };
@@ -61,24 +85,16 @@ impl<const SCHEMA: u16> Shelf<SCHEMA> {
 
     /// A process that reads these rows through the Redis at `url`.
     pub(crate) async fn behind(&self, url: &str) -> Namespace<Shelf<SCHEMA>> {
-        // A busy machine must not make a miss of a hit.
-        self.behind_with(url, Policy::default(), Duration::from_secs(20))
-            .await
+        self.behind_with(url, lasting()).await
     }
 
-    pub(crate) async fn behind_with(
-        &self,
-        url: &str,
-        policy: Policy,
-        patience: Duration,
-    ) -> Namespace<Shelf<SCHEMA>> {
-        let args = CacheArgs {
-            redis_url: url.parse().unwrap(),
-            redis_command_timeout: patience,
-        };
-        Cache::start(&args)
-            .await
-            .namespace(Shelf(Arc::clone(&self.0)), policy)
+    pub(crate) async fn behind_with(&self, url: &str, policy: Policy) -> Namespace<Shelf<SCHEMA>> {
+        self.of(&process(&settings(url)).await, policy)
+    }
+
+    /// In a process that reads other rows too.
+    pub(crate) fn of(&self, cache: &Cache, policy: Policy) -> Namespace<Shelf<SCHEMA>> {
+        cache.namespace(Shelf(Arc::clone(&self.0)), policy)
     }
 
     /// The same rows in another format, as another release of the process would read them.
@@ -115,7 +131,7 @@ pub(crate) async fn read<const SCHEMA: u16>(
     match shelf.get(&key).await.unwrap() {
         Lookup::Found(entry) => {
             let body = String::from_utf8(entry.body.to_vec()).unwrap();
-            Some((entry.version, body, entry.status.header_value()))
+            Some((entry.version.get(), body, entry.status.header_value()))
         }
         Lookup::Absent => None,
     }
@@ -124,8 +140,13 @@ pub(crate) async fn read<const SCHEMA: u16>(
 pub(crate) const HIT: &str = "plumbline; hit";
 pub(crate) const STORED: &str = "plumbline; fwd=miss; stored";
 pub(crate) const MISSED: &str = "plumbline; fwd=miss";
+pub(crate) const LOCAL: &str = "plumbline; hit; detail=local";
 pub(crate) const BYPASSED: &str = "plumbline; fwd=bypass";
 
 pub(crate) fn found(version: i64, body: &str, how: &'static str) -> Option<(i64, String, &'static str)> {
     Some((version, body.to_owned(), how))
+}
+
+pub(crate) fn version(number: i64) -> Version {
+    number.try_into().unwrap()
 }

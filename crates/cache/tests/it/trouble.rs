@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::{Policy, Unavailable};
+use cache::{CacheArgs, Unavailable};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::shelf::{BYPASSED, HIT, Shelf, found, read, redis};
+use crate::shelf::{BYPASSED, HIT, LOCAL, Shelf, found, lasting, process, read, redis, settings, version};
 
 #[tokio::test]
 async fn without_redis_reads_come_from_the_source_and_writes_go_on() {
@@ -18,7 +18,7 @@ async fn without_redis_reads_come_from_the_source_and_writes_go_on() {
     rows.put(key, 1, "mug");
     assert_eq!(read(&shelf, key).await, found(1, "mug", BYPASSED));
     rows.put(key, 2, "cup");
-    shelf.invalidate(&key, 2).await;
+    shelf.invalidate(&key, version(2)).await;
     assert_eq!(read(&shelf, key).await, found(2, "cup", BYPASSED));
 }
 
@@ -43,9 +43,11 @@ async fn a_redis_that_accepts_and_never_answers_is_treated_as_down() {
 async fn reads_survive_a_redis_that_stops_answering_and_hit_again_when_it_is_back() {
     let proxy = Proxy::start().await;
     let rows = Shelf::<1>::default();
-    let shelf = rows
-        .behind_with(&proxy.url, Policy::default(), Duration::from_millis(25))
-        .await;
+    let hurried = CacheArgs {
+        redis_command_timeout: Duration::from_millis(25),
+        ..settings(&proxy.url)
+    };
+    let shelf = rows.of(&process(&hurried).await, lasting());
     let key = Uuid::now_v7();
     rows.put(key, 1, "mug");
     testkit::eventually("redis is used", async || {
@@ -56,11 +58,13 @@ async fn reads_survive_a_redis_that_stops_answering_and_hit_again_when_it_is_bac
     for mood in [Mood::Silent, Mood::Closed] {
         proxy.mood.send_replace(mood);
         testkit::eventually("redis is out of reach", async || {
-            (read(&shelf, key).await == found(1, "mug", BYPASSED)).then_some(())
+            (read(&shelf, key).await == found(1, "mug", LOCAL)).then_some(())
         })
         .await;
         for _ in 0..20 {
-            assert_eq!(read(&shelf, key).await, found(1, "mug", BYPASSED));
+            let (version, body, how) = read(&shelf, key).await.unwrap();
+            assert_eq!((version, body.as_str()), (1, "mug"));
+            assert!(how == LOCAL || how == BYPASSED, "{how}");
         }
         proxy.mood.send_replace(Mood::Open);
         testkit::eventually("redis is used again", async || {
