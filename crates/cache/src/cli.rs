@@ -59,7 +59,7 @@ impl Command {
 }
 
 async fn get(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<String> {
-    let (mut redis, keys) = open(args, namespace, key)?;
+    let (mut redis, keys) = open(args, namespace, key).await?;
     let header: Vec<u8> = redis.run(&Cmd::getrange(&keys.data, 0, 31)).await?;
     let (size, left): (u64, i64) = (
         redis.run(&Cmd::strlen(&keys.data)).await?,
@@ -113,7 +113,7 @@ async fn invalidate(
     key: &str,
     below: Option<i64>,
 ) -> anyhow::Result<String> {
-    let (mut redis, keys) = open(args, namespace, key)?;
+    let (mut redis, keys) = open(args, namespace, key).await?;
     let Some(below) = below else {
         // Without its control key, and so without its token, no populate in flight is accepted.
         let deleted: u64 = redis.run(&Cmd::del(&keys.both()[..])).await?;
@@ -130,12 +130,14 @@ async fn invalidate(
     Ok(format!("{answer}: {} below version {below}\n", keys.data))
 }
 
-fn open(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<(Tail, Keys)> {
+async fn open(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<(Tail, Keys)> {
     let dialer = Dialer::new(args).context("REDIS_URL")?;
     let Some(keys) = Keys::of(&args.cache_scope, namespace, &key) else {
         bail!("the key is too long");
     };
-    Ok((Tail::new(dialer, args.cache_scope.clone()), keys))
+    let mut redis = Tail::new(dialer, args.cache_scope.clone());
+    redis.connect().await?;
+    Ok((redis, keys))
 }
 
 type Header = (u64, u64, u64, u64, u64, bool);

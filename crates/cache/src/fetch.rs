@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::bulkhead::Permit;
 use crate::connection::Unreachable;
 use crate::entry::{CacheStatus, Content, Decoded, Loaded, Stored};
-use crate::flight::Pilot;
+use crate::flight::{Pilot, Sent};
 use crate::key::Keys;
 use crate::namespace::{Cause, Inner, Source, Unavailable, Verdict, millis};
 use crate::policy::CONTROL_TTL;
@@ -51,6 +51,7 @@ struct Lease {
     taken_at: u64,
     /// No absence is older than this version.
     floor: i64,
+    sent: Sent,
 }
 
 enum Leased {
@@ -101,7 +102,7 @@ impl<S: Source> Round<'_, S> {
         let mut pause = POLL.0;
         loop {
             let sent = pilot.sending();
-            match self.lease(seen).await {
+            match self.lease(seen, sent).await {
                 Ok(Leased::Won(lease)) => return self.load_for_all(pilot, lease).await,
                 Ok(Leased::Fresh(stored)) => {
                     let now = self.namespace.core.link.clock.now();
@@ -131,7 +132,7 @@ impl<S: Source> Round<'_, S> {
     /// Replaces an entry that still can be answered: only when that is nobody else's turn, and costs nobody time.
     async fn refresh(&self, pilot: Flying, seen: u64, why: &'static str) -> Option<Flying> {
         let sent = pilot.sending();
-        match self.lease(seen).await {
+        match self.lease(seen, sent).await {
             Ok(Leased::Won(lease)) => match self.namespace.core.bulkhead.enter_now() {
                 Some(permit) => self.load(pilot, lease, permit, why).await,
                 None => {
@@ -162,10 +163,8 @@ impl<S: Source> Round<'_, S> {
     }
 
     async fn load(&self, pilot: Flying, lease: Lease, permit: Permit, why: &'static str) -> Option<Flying> {
-        let load = pilot.sending();
         let started = Instant::now();
-        let loaded = self.ask(why, permit).await;
-        let loaded = match loaded {
+        let loaded = match self.ask(why, permit).await {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.release(&lease).await;
@@ -177,7 +176,7 @@ impl<S: Source> Round<'_, S> {
         if stored.size() > self.namespace.policy.largest_body {
             self.namespace.meters.populate("too_large");
             self.release(&lease).await;
-            return pilot.land(&Ok(Fetched::of(stored, CacheStatus::Missed)), load);
+            return pilot.land(&Ok(Fetched::of(stored, CacheStatus::Missed)), lease.sent);
         }
         let populate = pilot.sending();
         match self.populate(&lease, &stored).await {
@@ -185,8 +184,9 @@ impl<S: Source> Round<'_, S> {
                 self.namespace.pace.stored(started.elapsed());
                 pilot.land(&Ok(Fetched::of(stored, CacheStatus::Stored)), populate)
             }
-            Ok(false) => pilot.land(&Ok(Fetched::of(stored, CacheStatus::Missed)), load),
-            Err(_) => pilot.land(&Ok(Fetched::of(stored, CacheStatus::Bypassed)), load),
+            // Nothing in Redis vouches for it: only for those who wanted it before the lease.
+            Ok(false) => pilot.land(&Ok(Fetched::of(stored, CacheStatus::Missed)), lease.sent),
+            Err(_) => pilot.land(&Ok(Fetched::of(stored, CacheStatus::Bypassed)), lease.sent),
         }
     }
 
@@ -271,7 +271,7 @@ impl<S: Source> Round<'_, S> {
         }
     }
 
-    async fn lease(&self, seen: u64) -> Result<Leased, Unreachable> {
+    async fn lease(&self, seen: u64, sent: Sent) -> Result<Leased, Unreachable> {
         let namespace = self.namespace;
         let token: [u8; 16] = rand::random();
         let ttl = namespace.policy.lease_ttl(namespace.pace.p99());
@@ -281,12 +281,17 @@ impl<S: Source> Round<'_, S> {
                 command.arg(S::SCHEMA).arg(millis(CONTROL_TTL));
             })
             .await?;
-        let (leased, result) = self.read(token, reply).map_err(Unreachable::Failed)?;
+        let (leased, result) = self.read(token, sent, reply).map_err(Unreachable::Failed)?;
         namespace.meters.lease(result);
         Ok(leased)
     }
 
-    fn read(&self, token: [u8; 16], reply: Vec<Value>) -> Result<(Leased, &'static str), RedisError> {
+    fn read(
+        &self,
+        token: [u8; 16],
+        sent: Sent,
+        reply: Vec<Value>,
+    ) -> Result<(Leased, &'static str), RedisError> {
         let mut parts = reply.into_iter();
         let mut part = || parts.next().unwrap_or(Value::Nil);
         let word: String = from_redis_value(part())?;
@@ -299,6 +304,7 @@ impl<S: Source> Round<'_, S> {
                     token,
                     taken_at: now,
                     floor,
+                    sent,
                 };
                 Ok((Leased::Won(lease), if expired == 1 { "expired" } else { "won" }))
             }

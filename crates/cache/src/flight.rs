@@ -6,6 +6,10 @@
 //! **The joining rule.** A caller may have what a command fetched, or fenced, only if it joined before that command was
 //! *sent*. Otherwise: a flight leases, loads v0 and sends its populate, which Redis accepts; somebody commits v1 and
 //! invalidates; a reader that begins now joins before the populate's reply arrives, and is served v0.
+//!
+//! So an accepted populate serves those who joined before it was sent, an entry found in Redis those who joined before the
+//! command that found it, and a load without Redis those who joined before the load. What Redis rejects serves only those
+//! who joined before the lease: stricter than need be while loaders read the primary, and nearly free.
 
 mod core;
 
@@ -14,4 +18,4 @@ mod sync {
     pub(super) use std::sync::{Arc, Mutex};
 }
 
-pub(crate) use self::core::{Flights, Pilot};
+pub(crate) use self::core::{Flights, Pilot, Sent};

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use deadpool_redis::redis::Cmd;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 pub use args::{CacheArgs, InvalidUrl, RedisUrl};
 pub use cli::Command;
@@ -106,9 +107,11 @@ async fn watch(core: Weak<Core>) {
     loop {
         let Some(core) = core.upgrade() else { return };
         let get = Cmd::get(tail::watermark_key(&core.scope));
+        let began = Instant::now();
         // When Redis does not answer, what is known only gets older.
         if let Ok(text) = core.link.run::<Option<String>>(Op::Get, &get).await {
-            core.watermark.read(text.and_then(|text| text.parse().ok()));
+            core.watermark
+                .read(began, text.and_then(|text| text.parse().ok()));
         }
         let age = core
             .watermark

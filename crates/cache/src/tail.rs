@@ -24,7 +24,7 @@ const PIPELINE: usize = 200;
 /// A watermark that nobody publishes any more disappears.
 const WATERMARK_TTL: Duration = Duration::from_secs(60 * 60);
 
-/// A connection of its own, made when it is first used, and again after an error.
+/// A connection of its own: one, so that who answers [`Tail::identity`] is who is written to.
 pub struct Tail {
     dialer: Dialer,
     scope: String,
@@ -41,6 +41,9 @@ pub struct Identity(String);
 pub enum TailError {
     #[error("redis did not answer within {} s", LIMIT.as_secs())]
     TooSlow,
+    /// After an error, [`Tail::identity`] comes first: it may be another Redis that answers now.
+    #[error("there is no connection; ask for the identity first")]
+    NotConnected,
     #[error("redis did not acknowledge: {0}")]
     Redis(#[from] RedisError),
 }
@@ -54,12 +57,14 @@ impl Tail {
         }
     }
 
-    /// Read on the connection that is written on. Compare it, at every poll, with the one that was saved with the
-    /// position: if it differs, [`Tail::withdraw`], save the rewound position with the new identity, then re-apply.
+    /// Connects if need be; nothing else does. Read on the connection that is written on. Compare it, at every poll, with
+    /// the one that was saved with the position: if it differs, [`Tail::withdraw`], save the rewound position and the new
+    /// identity in one statement, then re-apply.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub async fn identity(&mut self) -> Result<Identity, TailError> {
+        self.connect().await?;
         let mut masters = Vec::new();
         let servers = self.info("server").await?;
         let replications = self.info("replication").await?;
@@ -109,6 +114,14 @@ impl Tail {
         Ok(from_redis_value(reply).map_err(RedisError::from)?)
     }
 
+    pub(crate) async fn connect(&mut self) -> Result<(), TailError> {
+        if self.connection.is_none() {
+            // The cache's own connection knows the time; a tail has no use for it.
+            self.connection = Some(self.dialer.dial(&Clock::new()).await?);
+        }
+        Ok(())
+    }
+
     /// INFO's section of every master, by address.
     async fn info(&mut self, section: &str) -> Result<Vec<(String, InfoDict)>, TailError> {
         let mut command = cmd("INFO");
@@ -135,18 +148,13 @@ impl Tail {
         &mut self,
         work: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>,
     ) -> Result<T, TailError> {
-        let outcome = timeout(LIMIT, async {
-            if self.connection.is_none() {
-                // The cache's own connection knows the time; a tail has no use for it.
-                self.connection = Some(self.dialer.dial(&Clock::new()).await?);
-            }
-            match &mut self.connection {
-                Some(connection) => work(connection).await.map_err(TailError::Redis),
-                None => Err(TailError::TooSlow),
-            }
-        })
-        .await
-        .unwrap_or(Err(TailError::TooSlow));
+        let Some(connection) = &mut self.connection else {
+            return Err(TailError::NotConnected);
+        };
+        let outcome = match timeout(LIMIT, work(connection)).await {
+            Ok(outcome) => outcome.map_err(TailError::Redis),
+            Err(_) => Err(TailError::TooSlow),
+        };
         if outcome.is_err() {
             // What it still has on its way is not known to have happened, and is done again.
             self.connection = None;

@@ -52,7 +52,9 @@ pub(crate) struct Watermark {
 #[derive(Default)]
 struct Seen {
     to: Option<u64>,
-    /// When T last rose, and the lag then. `None` until it has been seen to rise.
+    /// When the last look began.
+    looked: Option<Instant>,
+    /// When T had not risen yet, and the lag. `None` until it has been seen to rise.
     rose: Option<(Instant, Duration)>,
 }
 
@@ -75,8 +77,8 @@ impl Watermark {
         millis(self.base.elapsed()) < self.trusted_until.load(Ordering::Relaxed)
     }
 
-    /// What was read just now; `None` when there is none, because it was withdrawn or lost.
-    pub(crate) fn read(&self, published: Option<Published>) {
+    /// What a look that began at `began` found; `None` when there is none, because it was withdrawn or lost.
+    pub(crate) fn read(&self, began: Instant, published: Option<Published>) {
         let mut seen = self.seen.lock().expect(UNPOISONED);
         let Some(published) = published else {
             *seen = Seen::default();
@@ -85,13 +87,17 @@ impl Watermark {
         };
         // The first one may have been there for hours: only one that rises shows that somebody is at work. By change
         // alone, a T that jumps back and forth, between two that publish, would look fresh.
-        if seen.to.is_some_and(|before| published.to > before) {
+        // It rose after the look before this one began; a process that was suspended between them must not count from now.
+        if let (Some(before), Some(rose)) = (seen.to, seen.looked)
+            && published.to > before
+        {
             let lag = Duration::from_millis(published.lag);
-            seen.rose = Some((Instant::now(), lag));
-            let until = (self.base.elapsed() + self.bound).saturating_sub(lag);
+            seen.rose = Some((rose, lag));
+            let until = (rose.duration_since(self.base) + self.bound).saturating_sub(lag);
             self.trusted_until.store(millis(until), Ordering::Relaxed);
         }
         seen.to = seen.to.max(Some(published.to));
+        seen.looked = Some(began);
     }
 
     /// `None` is infinite.
@@ -119,41 +125,50 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_trusted_only_after_it_rose_and_until_it_is_old() {
         let watermark = Watermark::new(BOUND);
-        watermark.read(published(1000, 0));
+        let read = |published| watermark.read(Instant::now(), published);
+        read(published(1000, 0));
         assert!(watermark.covers(BOUND / 2), "a young entry needs none");
         assert!(!watermark.covers(BOUND));
         assert_eq!(watermark.age(), None);
 
-        watermark.read(published(1500, 2000));
+        read(published(1500, 2000));
         assert!(watermark.covers(BOUND * 2));
         assert_eq!(watermark.age(), Some(2 * SECOND));
         tokio::time::advance(12 * SECOND).await;
-        watermark.read(published(1500, 0));
-        watermark.read(published(1400, 0));
+        read(published(1500, 0));
+        read(published(1400, 0));
         assert!(watermark.covers(BOUND * 2));
-        assert_eq!(
-            watermark.age(),
-            Some(14 * SECOND),
-            "what does not rise gets older"
-        );
+        assert_eq!(watermark.age(), Some(14 * SECOND), "what does not rise gets older");
         tokio::time::advance(SECOND).await;
         assert!(!watermark.covers(BOUND));
 
-        watermark.read(published(1501, 0));
+        read(published(1501, 0));
         assert!(watermark.covers(BOUND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_was_suspended_does_not_trust_what_rose_before() {
+        let watermark = Watermark::new(BOUND);
+        watermark.read(Instant::now(), published(1000, 0));
+        watermark.read(Instant::now(), published(1001, 0));
+        // T rises to 1002, then whoever publishes it dies, and this process sleeps.
+        tokio::time::advance(BOUND * 4).await;
+        watermark.read(Instant::now(), published(1002, 0));
+        assert!(!watermark.covers(BOUND));
     }
 
     #[tokio::test(start_paused = true)]
     async fn withdrawn_it_starts_anew() {
         let watermark = Watermark::new(BOUND);
-        watermark.read(published(1000, 0));
-        watermark.read(published(1001, 0));
+        let read = |published| watermark.read(Instant::now(), published);
+        read(published(1000, 0));
+        read(published(1001, 0));
         assert!(watermark.covers(BOUND));
-        watermark.read(None);
+        read(None);
         assert!(!watermark.covers(BOUND));
-        watermark.read(published(1002, 0));
+        read(published(1002, 0));
         assert!(!watermark.covers(BOUND));
-        watermark.read(published(1003, 0));
+        read(published(1003, 0));
         assert!(watermark.covers(BOUND));
     }
 
