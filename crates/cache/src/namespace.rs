@@ -71,7 +71,7 @@ pub(crate) struct Inner<S> {
     pub(crate) source: S,
     pub(crate) policy: Policy,
     pub(crate) pace: Pace,
-    pub(crate) flights: Arc<Flights<String, Landing>>,
+    pub(crate) flights: Flights<String, Landing>,
     /// Loads that failed.
     pub(crate) failures: Recent<Unavailable>,
     /// What was loaded while Redis is out of reach.

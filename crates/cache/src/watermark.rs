@@ -138,7 +138,11 @@ mod tests {
         read(published(1500, 0));
         read(published(1400, 0));
         assert!(watermark.covers(BOUND * 2));
-        assert_eq!(watermark.age(), Some(14 * SECOND), "what does not rise gets older");
+        assert_eq!(
+            watermark.age(),
+            Some(14 * SECOND),
+            "what does not rise gets older"
+        );
         tokio::time::advance(SECOND).await;
         assert!(!watermark.covers(BOUND));
 

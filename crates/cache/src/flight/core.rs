@@ -9,10 +9,10 @@ use super::sync::{Arc, Mutex};
 
 const UNPOISONED: &str = "nothing panics while it holds the lock";
 
-/// The flights of a process, by key.
+/// The flights of a process, by key; cheap to clone.
 pub(crate) struct Flights<K, T> {
     // Taken before a flight's own lock, never after.
-    flying: Mutex<HashMap<K, Arc<Flight<T>>>>,
+    flying: Arc<Mutex<HashMap<K, Arc<Flight<T>>>>>,
 }
 
 struct Flight<T> {
@@ -46,14 +46,14 @@ enum Served<T> {
 pub(crate) struct Sent(u64);
 
 impl<K: Clone + Eq + Hash, T: Clone> Flights<K, T> {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Flights {
-            flying: Mutex::new(HashMap::new()),
-        })
+    pub(crate) fn new() -> Self {
+        Flights {
+            flying: Arc::new(Mutex::new(HashMap::new())),
+        }
     }
 
     /// Takes a seat. Whoever gets a pilot has to fly.
-    pub(crate) fn join(self: &Arc<Self>, key: &K) -> (Joined<T>, Option<Pilot<K, T>>) {
+    pub(crate) fn join(&self, key: &K) -> (Joined<T>, Option<Pilot<K, T>>) {
         let mut flying = self.flying.lock().expect(UNPOISONED);
         let (flight, pilot) = match flying.get(key) {
             Some(flight) => (Arc::clone(flight), None),
@@ -70,7 +70,7 @@ impl<K: Clone + Eq + Hash, T: Clone> Flights<K, T> {
     }
 
     /// For a fetch that nobody waits for; `None` when one is under way.
-    pub(crate) fn lead(self: &Arc<Self>, key: &K) -> Option<Pilot<K, T>> {
+    pub(crate) fn lead(&self, key: &K) -> Option<Pilot<K, T>> {
         let mut flying = self.flying.lock().expect(UNPOISONED);
         if flying.contains_key(key) {
             return None;
@@ -80,12 +80,20 @@ impl<K: Clone + Eq + Hash, T: Clone> Flights<K, T> {
         Some(self.pilot(key, &flight))
     }
 
-    fn pilot(self: &Arc<Self>, key: &K, flight: &Arc<Flight<T>>) -> Pilot<K, T> {
+    fn pilot(&self, key: &K, flight: &Arc<Flight<T>>) -> Pilot<K, T> {
         Pilot {
-            flights: Arc::clone(self),
+            flying: Arc::clone(&self.flying),
             flight: Arc::clone(flight),
             key: key.clone(),
             landed: false,
+        }
+    }
+}
+
+impl<K, T> Clone for Flights<K, T> {
+    fn clone(&self) -> Self {
+        Flights {
+            flying: Arc::clone(&self.flying),
         }
     }
 }
@@ -120,7 +128,7 @@ impl<T> Flight<T> {
 
 /// Whoever flies. Dropped before it has landed, as by a panic, the flight is lost and those who wait are told.
 pub(crate) struct Pilot<K: Eq + Hash, T> {
-    flights: Arc<Flights<K, T>>,
+    flying: Arc<Mutex<HashMap<K, Arc<Flight<T>>>>>,
     flight: Arc<Flight<T>>,
     key: K,
     landed: bool,
@@ -151,7 +159,7 @@ impl<K: Eq + Hash, T: Clone> Pilot<K, T> {
     }
 
     fn serve(mut self, outcome: impl Fn(u64) -> Option<T>) -> Option<Self> {
-        let mut flying = self.flights.flying.lock().expect(UNPOISONED);
+        let mut flying = self.flying.lock().expect(UNPOISONED);
         let mut seats = self.flight.seats.lock().expect(UNPOISONED);
         let mut wakers = Vec::new();
         let mut others_wait = false;
@@ -183,7 +191,7 @@ impl<K: Eq + Hash, T> Drop for Pilot<K, T> {
         if self.landed {
             return;
         }
-        let mut flying = self.flights.flying.lock().expect(UNPOISONED);
+        let mut flying = self.flying.lock().expect(UNPOISONED);
         let mut seats = self.flight.seats.lock().expect(UNPOISONED);
         flying.remove(&self.key);
         let mut wakers = Vec::new();

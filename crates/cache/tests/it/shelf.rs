@@ -47,6 +47,9 @@ struct Inner {
     loads: AtomicUsize,
     broken: Mutex<Option<&'static str>>,
     gate: Mutex<Option<Arc<Gate>>>,
+    delay: Mutex<Duration>,
+    running: AtomicUsize,
+    most: AtomicUsize,
 }
 
 /// Stops one load after it has read its row.
@@ -69,8 +72,30 @@ impl<const SCHEMA: u16> Shelf<SCHEMA> {
         self.0.loads.load(Ordering::SeqCst)
     }
 
+    /// Loads fail; at "panic" they panic.
     pub(crate) fn breaks(&self, why: &'static str) {
         *self.0.broken.lock().unwrap() = Some(why);
+    }
+
+    pub(crate) fn heals(&self) {
+        *self.0.broken.lock().unwrap() = None;
+    }
+
+    pub(crate) fn remove(&self, key: Uuid) {
+        self.0.rows.lock().unwrap().remove(&key);
+    }
+
+    /// Each load takes so long.
+    pub(crate) fn slow(&self, delay: Duration) {
+        *self.0.delay.lock().unwrap() = delay;
+    }
+
+    /// Loads that are running, and the most that did at once.
+    pub(crate) fn running(&self) -> (usize, usize) {
+        (
+            self.0.running.load(Ordering::SeqCst),
+            self.0.most.load(Ordering::SeqCst),
+        )
     }
 
     /// The next load stops at the gate.
@@ -110,8 +135,12 @@ impl<const SCHEMA: u16> Source for Shelf<SCHEMA> {
 
     async fn load(&self, key: &Uuid) -> Result<Option<Loaded>, LoadError> {
         self.0.loads.fetch_add(1, Ordering::SeqCst);
-        if let Some(why) = *self.0.broken.lock().unwrap() {
-            return Err(anyhow::anyhow!(why));
+        let _running = Running::begin(&self.0);
+        let broken = *self.0.broken.lock().unwrap();
+        match broken {
+            Some("panic") => panic!("the loader panics, as the test wants"),
+            Some(why) => return Err(anyhow::anyhow!(why)),
+            None => {}
         }
         let row = self.0.rows.lock().unwrap().get(key).cloned();
         let gate = self.0.gate.lock().unwrap().take();
@@ -119,7 +148,28 @@ impl<const SCHEMA: u16> Source for Shelf<SCHEMA> {
             gate.reached.add_permits(1);
             gate.open.acquire().await?.forget();
         }
+        let delay = *self.0.delay.lock().unwrap();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         Ok(row)
+    }
+}
+
+/// Counts a load that is running, until it is dropped.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Running<'_> {
+    fn begin(inner: &Inner) -> Running<'_> {
+        let running = inner.running.fetch_add(1, Ordering::SeqCst) + 1;
+        inner.most.fetch_max(running, Ordering::SeqCst);
+        Running(&inner.running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -140,6 +190,10 @@ pub(crate) async fn read<const SCHEMA: u16>(
 pub(crate) const HIT: &str = "plumbline; hit";
 pub(crate) const STORED: &str = "plumbline; fwd=miss; stored";
 pub(crate) const MISSED: &str = "plumbline; fwd=miss";
+pub(crate) const STALE: &str = "plumbline; hit; detail=stale-while-revalidate";
+pub(crate) const ON_ERROR: &str = "plumbline; hit; detail=stale-if-error";
+pub(crate) const COLLAPSED: &str = "plumbline; fwd=miss; collapsed";
+pub(crate) const AWAITED: &str = "plumbline; fwd=miss; collapsed; detail=elsewhere";
 pub(crate) const LOCAL: &str = "plumbline; hit; detail=local";
 pub(crate) const BYPASSED: &str = "plumbline; fwd=bypass";
 
