@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-use deadpool_redis::redis::{Cmd, FromRedisValue, InfoDict, RedisError, Value, cmd, from_redis_value};
+use deadpool_redis::redis::{
+    Cmd, ErrorKind, FromRedisValue, InfoDict, RedisError, Value, cmd, from_redis_value,
+};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
@@ -155,9 +157,13 @@ impl Tail {
             Ok(outcome) => outcome.map_err(TailError::Redis),
             Err(_) => Err(TailError::TooSlow),
         };
-        if outcome.is_err() {
+        match &outcome {
+            Ok(_) => {}
+            // A refusal is an answer.
+            Err(TailError::Redis(error))
+                if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {}
             // What it still has on its way is not known to have happened, and is done again.
-            self.connection = None;
+            Err(_) => self.connection = None,
         }
         outcome
     }

@@ -79,24 +79,6 @@ impl Server {
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
-
-    /// Until it refuses writes for want of memory; it must have a `maxmemory`.
-    pub(crate) fn fill(&self) {
-        let mut admin = self.admin();
-        let set = |admin: &mut Connection, key: String, size: usize| {
-            cmd("SET")
-                .arg(key)
-                .arg("x".repeat(size))
-                .query::<()>(admin)
-                .is_ok()
-        };
-        for size in [100_000, 10_000, 1_000, 1] {
-            let mut number = 0;
-            while set(&mut admin, format!("filler:{size}:{number}"), size) {
-                number += 1;
-            }
-        }
-    }
 }
 
 fn launch(port: u16, settings: &[String], home: &TempDir) -> Option<Child> {
