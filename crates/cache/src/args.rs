@@ -6,6 +6,7 @@ use deadpool_redis::redis::{Client, ConnectionInfo, IntoConnectionInfo as _};
 
 /// Where the cache is, and what holds for all of its namespaces.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Redis")]
 pub struct CacheArgs {
     /// Redis, as the process's own user: `redis://user:password@host:port`. A Redis Cluster: `redis-cluster://user:password@host:port,host:port`
     /// with some of its nodes. With TLS: `rediss://` and `rediss-cluster://`.

@@ -71,8 +71,8 @@ impl<P: Pages> Collection<P> {
     /// order. A failure is counted and otherwise ignored, as in [`Namespace::invalidate`].
     pub async fn invalidate(&self) {
         let renewed = self.core.link.run::<()>(Op::Set, &self.renewal()).await;
-        let result = if renewed.is_ok() { "applied" } else { "failed" };
-        self.pages.0.meters.invalidation("inline", result);
+        let result = if renewed.is_ok() { "inline" } else { "failed" };
+        self.pages.0.meters.invalidation(result);
     }
 
     /// The same with a tail's connection, acknowledged.
@@ -81,7 +81,7 @@ impl<P: Pages> Collection<P> {
     /// When Redis has not acknowledged it.
     pub async fn reapply(&self, tail: &mut Tail) -> Result<(), TailError> {
         tail.run::<()>(&self.renewal()).await?;
-        self.pages.0.meters.invalidation("tail", "applied");
+        self.pages.0.meters.invalidation("tail");
         Ok(())
     }
 

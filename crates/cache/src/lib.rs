@@ -72,6 +72,7 @@ impl Cache {
     /// # Errors
     /// When the URL asks for what this build does not have. That Redis does not answer is no error.
     pub async fn start(args: &CacheArgs, concurrent_loads: usize) -> anyhow::Result<Cache> {
+        meters::describe();
         let dialer = Dialer::new(args)?;
         let core = Arc::new(Core {
             link: Link::start(dialer.clone()).await,

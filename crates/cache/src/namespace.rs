@@ -167,13 +167,13 @@ impl<S: Source> Namespace<S> {
             .await;
         let result = match applied.as_deref() {
             Ok("redundant") => "redundant",
-            Ok(_) => "applied",
+            Ok(_) => "inline",
             Err(error) => {
                 tracing::debug!(%error, "redis did not answer an invalidation");
                 "failed"
             }
         };
-        inner.meters.invalidation("inline", result);
+        inner.meters.invalidation(result);
     }
 
     /// How long the longest-lived entry exists.

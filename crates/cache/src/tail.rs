@@ -89,24 +89,36 @@ impl Tail {
     /// # Errors
     /// When Redis does not acknowledge it.
     pub async fn withdraw(&mut self) -> Result<(), TailError> {
+        metrics::counter!("cache_reapplies_total").increment(1);
         let key = self.watermark();
         self.run::<u64>(&Cmd::del(key)).await.map(drop)
     }
 
-    /// All that was committed before `to` has been applied, and by the database's clock that was `lag` ago.
+    /// All that was committed before `to` has been applied, and by the database's clock that was `lag` ago. `saves`, how
+    /// often the tail has saved its position, is kept beside it: a database with fewer than [`Tail::saves`] went back in time.
     ///
     /// # Errors
     /// When Redis does not acknowledge it.
-    pub async fn publish(&mut self, to: SystemTime, lag: Duration) -> Result<(), TailError> {
+    pub async fn publish(&mut self, to: SystemTime, lag: Duration, saves: i64) -> Result<(), TailError> {
         let since = to.duration_since(UNIX_EPOCH).unwrap_or_default();
         let published = Published {
             to: millis(since),
             lag: millis(lag),
         };
-        metrics::gauge!("cache_watermark_published_lag_seconds").set(lag.as_secs_f64());
+        metrics::gauge!("cache_watermark_lag_seconds").set(lag.as_secs_f64());
+        self.run::<()>(&Cmd::set(of_cache(&self.scope, "saves"), saves))
+            .await?;
         let mut command = Cmd::set(self.watermark(), published.to_string());
         command.arg("PX").arg(millis(WATERMARK_TTL));
         self.run::<()>(&command).await
+    }
+
+    /// The last number that [`Tail::publish`] kept here; `None` when Redis has none.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn saves(&mut self) -> Result<Option<i64>, TailError> {
+        self.run(&Cmd::get(of_cache(&self.scope, "saves"))).await
     }
 
     pub(crate) async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, TailError> {
@@ -195,12 +207,11 @@ impl<S: Source> Namespace<S> {
         for page in commands.chunks(PIPELINE) {
             let answers = tail.invalidate(page).await?;
             for answer in answers {
-                let result = if answer == "redundant" {
+                inner.meters.invalidation(if answer == "redundant" {
                     "redundant"
                 } else {
-                    "applied"
-                };
-                inner.meters.invalidation("tail", result);
+                    "tail"
+                });
             }
         }
         Ok(())

@@ -111,7 +111,7 @@ async fn while_the_watermark_rises_old_entries_are_served_and_once_it_is_withdra
         async move {
             tail.identity().await.unwrap();
             loop {
-                tail.publish(SystemTime::now(), Duration::ZERO).await.unwrap();
+                tail.publish(SystemTime::now(), Duration::ZERO, 1).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
