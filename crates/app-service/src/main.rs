@@ -45,7 +45,7 @@ impl Program for app::Args {
     };
     const ABOUT: &'static str =
         "The storefront: products, stock, customers and orders, published to Kafka as they change.";
-    type Verbs = database::Command;
+    type Verbs = Verb;
 
     fn process(&self) -> &ProcessArgs {
         &self.process
@@ -59,7 +59,23 @@ impl Program for app::Args {
         app::serve(process, self).await
     }
 
-    async fn run(verb: database::Command) -> anyhow::Result<()> {
-        verb.run(MIGRATIONS).await
+    async fn run(verb: Verb) -> anyhow::Result<()> {
+        match verb {
+            Verb::Database(verb) => verb.run(MIGRATIONS).await,
+            Verb::Cache(verb) => {
+                print!("{}", verb.run().await?);
+                Ok(())
+            }
+        }
     }
+}
+
+/// What an operator may ask for.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    #[command(flatten)]
+    Database(database::Command),
+    /// Look at an entry of the cache, or make it forget one.
+    #[command(subcommand)]
+    Cache(cache::Command),
 }

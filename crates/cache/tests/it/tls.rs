@@ -4,12 +4,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use cache::{CacheArgs, Policy, Redis};
+use cache::{Cache, CacheArgs};
 use clap::Parser as _;
+use deadpool_redis::redis::{Client, TlsCertificates, Value, cmd};
 use testkit::{Authority, Identity, eventually};
 use uuid::Uuid;
 
-use crate::shelf::{BYPASSED, HIT, Shelf, found, read};
+use crate::shelf::{BYPASSED, HIT, Shelf, found, lasting, read};
 
 #[derive(clap::Parser)]
 struct Arguments {
@@ -19,7 +20,13 @@ struct Arguments {
 
 /// As a process would be told.
 fn settings(arguments: &[&str]) -> CacheArgs {
-    let patient = ["test", "--redis-command-timeout", "20s"];
+    let patient = [
+        "test",
+        "--redis-command-timeout",
+        "20s",
+        "--cache-staleness-bound",
+        "0s",
+    ];
     Arguments::parse_from([&patient, arguments].concat()).cache
 }
 
@@ -86,9 +93,15 @@ impl Server {
 
     /// Runs a command as the administrator.
     async fn administer(&self, authority: &Authority, words: &[&str]) {
-        let url = self.url("default", "admin");
-        let redis = settings(&["--redis-url", &url, "--redis-ca-file", text(&authority.ca())]).redis;
-        connect(&redis, words).await.unwrap();
+        let certificates = TlsCertificates {
+            client_tls: None,
+            root_cert: Some(std::fs::read(authority.ca()).unwrap()),
+        };
+        let client = Client::build_with_tls(self.url("default", "admin"), certificates).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut command = cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async::<Value>(&mut connection).await.unwrap();
     }
 }
 
@@ -99,27 +112,16 @@ impl Drop for Server {
     }
 }
 
-/// One connection, one command.
-async fn connect(redis: &Redis, words: &[&str]) -> Result<(), String> {
-    let client = redis.client().map_err(|error| error.to_string())?;
-    let connection = client.get_multiplexed_async_connection().await;
-    let mut connection = connection.map_err(|error| error.to_string())?;
-    let mut command = deadpool_redis::redis::cmd(words[0]);
-    command.arg(&words[1..]);
-    command
-        .query_async::<deadpool_redis::redis::Value>(&mut connection)
-        .await
-        .map(drop)
-        .map_err(|error| error.to_string())
+/// Whether a connection is made, or why not.
+async fn connect(args: &CacheArgs) -> Result<(), String> {
+    let cache = Cache::start(args, 1).await.map_err(|error| error.to_string())?;
+    let identity = cache.tail().identity().await;
+    identity.map(drop).map_err(|error| error.to_string())
 }
 
 async fn ping(server: &Server, more: &[&str]) -> Result<(), String> {
     let url = server.url("app", "one");
-    connect(
-        &settings(&[&["--redis-url", &url], more].concat()).redis,
-        &["PING"],
-    )
-    .await
+    connect(&settings(&[&["--redis-url", &url], more].concat())).await
 }
 
 fn check(outcome: Result<(), String>, expected: Result<(), &str>) {
@@ -145,13 +147,10 @@ async fn redis_is_known_by_its_ca_its_name_and_its_time() {
         Err("UnknownIssuer"),
     );
     let plain = server.url("app", "one").replace("rediss:", "redis:");
-    let refused = connect(&settings(&["--redis-url", &plain]).redis, &["PING"]).await;
+    let refused = connect(&settings(&["--redis-url", &plain])).await;
     assert!(refused.is_err(), "plain text was answered");
-    let confused = settings(&["--redis-url", &plain, "--redis-ca-file", text(&ca)]).redis;
-    check(
-        connect(&confused, &["PING"]).await,
-        Err("does not start with rediss://"),
-    );
+    let confused = settings(&["--redis-url", &plain, "--redis-ca-file", text(&ca)]);
+    check(connect(&confused).await, Err("does not start with rediss://"));
 
     // Redis takes the files anew when it is told their names again.
     let reload = async |identity: &Identity| {
@@ -202,7 +201,7 @@ async fn a_rotated_password_and_a_rotated_ca_are_used_from_the_next_connection_o
         text(&ca_file),
     ];
     let rows = Shelf::<1>::default();
-    let shelf = rows.behind_args(&settings(&files), Policy::default()).await;
+    let shelf = rows.of(&Cache::start(&settings(&files), 4).await.unwrap(), lasting());
     let key = Uuid::now_v7();
     rows.put(key, 1, "mug");
     let until = async |what: &str, status| {
