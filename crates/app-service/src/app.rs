@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cache::{Cache, CacheArgs, Namespace, Policy};
-use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Readiness, Unavailable};
-use database::{DatabaseArgs, Pool};
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Unavailable};
+use database::DatabaseArgs;
 use identity::Verifier;
 use kafka::KafkaArgs;
 use outbox::{Relay, RelayArgs, Wake};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::cached::Products;
+use crate::checkout::Pool;
 use crate::idempotency;
 use crate::jobs::expire_orders;
 
@@ -37,8 +36,18 @@ pub(crate) struct Args {
     order_expiry: Duration,
 
     /// JWK set file with the public keys that the gateway's assertions are verified with; it is re-read when it changes.
-    #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE")]
+    #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE", value_parser = identity::key_set_file, help_heading = "Identity")]
     assertion_jwks_file: PathBuf,
+
+    /// Most requests that wait for a database connection at once; beyond it a request is answered with 503. The default
+    /// is four for each connection.
+    #[arg(
+        long,
+        env = "DB_MAX_WAITING",
+        value_name = "COUNT",
+        help_heading = "PostgreSQL"
+    )]
+    db_max_waiting: Option<usize>,
 
     /// How often idempotency keys that are older than 24 hours are deleted.
     #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
@@ -63,9 +72,6 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
     Ok(expiry)
 }
 
-/// How long the start waits for PostgreSQL. Redis and Kafka are not waited for: requests do without them.
-const DATABASE_START_LIMIT: Duration = Duration::from_secs(30);
-
 /// Serves until the process is told to stop. The relay ends after HTTP and the jobs, so that it publishes what they
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
@@ -85,11 +91,16 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     }));
     let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
     let expiring = tokio::spawn(expiring);
-    let watch = watch_database(args.database.database_url.clone(), process.readiness("database"));
-    let watch = tokio::spawn(watch);
     let sweep = tokio::spawn(idempotency::sweep(
         app.pool.clone(),
         args.idempotency_sweep_interval,
+    ));
+    let readiness = process.readiness("database");
+    let watch = tokio::spawn(database::watch(
+        app.pool.connections().clone(),
+        args.database.database_url.clone(),
+        "app-service",
+        move |up| readiness.set(up),
     ));
 
     let served = process
@@ -110,9 +121,13 @@ async fn build(args: &Args) -> anyhow::Result<App> {
     let verifier = Verifier::assertions(&args.assertion_jwks_file)
         .map_err(|error| Misconfigured(format!("ASSERTION_JWKS_FILE: {error}")))?;
     let pool = database::pool(&args.database, "app-service")?;
-    database::wait_until_up(&pool, DATABASE_START_LIMIT)
+    // Redis and Kafka are not waited for: requests do without them.
+    database::wait_until_up(&pool, args.database.start_timeout)
         .await
         .map_err(|error| Unavailable(error.to_string()))?;
+    let most_waiting = args.db_max_waiting;
+    let most_waiting = most_waiting.unwrap_or(args.database.db_max_connections.saturating_mul(4));
+    let pool = Pool::new(pool, most_waiting);
     let products = Products::new(pool.clone());
     let products = Cache::start(&args.cache)
         .await
@@ -123,33 +138,4 @@ async fn build(args: &Args) -> anyhow::Result<App> {
         products,
         wake: Wake::new(),
     })
-}
-
-/// How often the database is probed, and how long an answer may take.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-const PROBE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Keeps readiness up to date, on a connection of its own: a pool that is busy is no reason to lose a replica.
-async fn watch_database(url: String, readiness: Readiness) {
-    let mut connection = None;
-    loop {
-        let answered = timeout(PROBE_LIMIT, probe(&mut connection, &url)).await;
-        match answered {
-            Ok(Ok(())) => readiness.set(true),
-            failed => {
-                connection = None;
-                readiness.set(false);
-                tracing::debug!(?failed, "the database did not answer");
-            }
-        }
-        sleep(PROBE_EVERY).await;
-    }
-}
-
-async fn probe(connection: &mut Option<AsyncPgConnection>, url: &str) -> anyhow::Result<()> {
-    let connection = match connection {
-        Some(connection) => connection,
-        None => connection.insert(database::dedicated(url, "app-service readiness").await?),
-    };
-    Ok(connection.batch_execute("SELECT 1").await?)
 }

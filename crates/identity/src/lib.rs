@@ -18,9 +18,10 @@ mod args;
 mod assertion;
 mod caller;
 mod keys;
+mod verified;
 mod verifier;
 
-pub use args::IssuerArgs;
+pub use args::{IssuerArgs, key_set_file};
 pub use assertion::{MintError, Minter};
 pub use caller::Caller;
 pub use keys::KeysError;

@@ -19,7 +19,7 @@ use uuid::Uuid;
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
 
 /// The gateway's key here: the example of RFC 8037, which everybody knows.
-const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+pub(crate) const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
 -----END PRIVATE KEY-----
 ";
