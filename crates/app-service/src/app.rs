@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::cached::Products;
+use crate::jobs::expire_orders;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,6 +30,10 @@ pub(crate) struct Args {
     cache: CacheArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
+
+    /// How long an order may stay unpaid; then it is cancelled and its goods are back in stock: 1s to 30days.
+    #[arg(long, env = "ORDER_EXPIRY", value_name = "DURATION", default_value = "30m", value_parser = order_expiry)]
+    order_expiry: Duration,
 
     /// JWK set file with the public keys that the gateway's assertions are verified with; it is re-read when it changes.
     #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE")]
@@ -44,11 +49,20 @@ pub(crate) struct App {
     pub(crate) wake: Wake,
 }
 
+fn order_expiry(text: &str) -> Result<Duration, String> {
+    let expiry = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+    if !(Duration::from_secs(1)..=days(30)).contains(&expiry) {
+        return Err("an order may stay unpaid for 1s to 30days".to_owned());
+    }
+    Ok(expiry)
+}
+
 /// How long the start waits for PostgreSQL. Redis and Kafka are not waited for: requests do without them.
 const DATABASE_START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Serves until the process is told to stop. The relay ends after HTTP has drained, so that it publishes what the last
-/// requests decided.
+/// Serves until the process is told to stop. The relay ends after HTTP and the jobs, so that it publishes what they
+/// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let app = build(args).await?;
     let relay = Relay::new(
@@ -64,12 +78,18 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
         // Also when the sender is dropped, because the server failed.
         let _ = stop.await;
     }));
+    let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
+    let expiring = tokio::spawn(expiring);
     let watch = watch_database(args.database.database_url.clone(), process.readiness("database"));
     let watch = tokio::spawn(watch);
 
     let served = process
         .http_behind_gateway(&args.http, move |config| api::configure(config, &app))
         .await;
+    // When the server failed, nobody has told the job to stop; it ends with the process.
+    if served.is_ok() {
+        expiring.await.context("the expiry of orders ended early")?;
+    }
     drop(drained);
     watch.abort();
     relay.await.context("the relay ended early")?;

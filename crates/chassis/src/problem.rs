@@ -30,6 +30,7 @@ pub struct Problem {
     title: Cow<'static, str>,
     detail: Option<String>,
     extensions: Map<String, Value>,
+    retry_after: Option<u32>,
     cause: Option<anyhow::Error>,
 }
 
@@ -43,6 +44,7 @@ impl Problem {
             title: Cow::Borrowed(title),
             detail: None,
             extensions: Map::new(),
+            retry_after: None,
             cause: None,
         }
     }
@@ -61,6 +63,7 @@ impl Problem {
             title: Cow::Borrowed(title),
             detail: None,
             extensions: Map::new(),
+            retry_after: None,
             cause: None,
         }
     }
@@ -76,6 +79,13 @@ impl Problem {
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Problem {
         self.extensions.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// After how many seconds the same request may succeed: the `Retry-After` header.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Problem {
+        self.retry_after = Some(seconds);
         self
     }
 
@@ -148,9 +158,12 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        HttpResponse::build(self.status)
-            .insert_header((header::CONTENT_TYPE, CONTENT_TYPE))
-            .body(self.body(None))
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((header::CONTENT_TYPE, CONTENT_TYPE));
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        response.body(self.body(None))
     }
 }
 

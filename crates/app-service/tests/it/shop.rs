@@ -83,8 +83,18 @@ impl Shop {
         }
     }
 
-    /// A request with the gateway's assertion about `caller`.
+    /// As [`plain`](Shop::plain), with what a client has to say: a new idempotency key, or that any version will do.
     pub(crate) fn request(&self, caller: &Caller, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.plain(caller, method.clone(), path);
+        match method {
+            Method::POST => request.header("idempotency-key", Uuid::now_v7().to_string()),
+            Method::PATCH => request.header("if-match", "*"),
+            _ => request,
+        }
+    }
+
+    /// A request with the gateway's assertion about `caller`.
+    pub(crate) fn plain(&self, caller: &Caller, method: Method, path: &str) -> reqwest::RequestBuilder {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let assertion = self.minter.mint(caller, i64::try_from(now).unwrap()).unwrap();
         self.bare(method, path).header("x-plumbline-identity", assertion)
