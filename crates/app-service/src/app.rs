@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::cached::Products;
+use crate::docs::Docs;
 use crate::jobs::expire_orders;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -47,6 +48,7 @@ pub(crate) struct App {
     pub(crate) pool: Pool,
     pub(crate) products: Namespace<Products>,
     pub(crate) wake: Wake,
+    pub(crate) docs: Docs,
 }
 
 fn order_expiry(text: &str) -> Result<Duration, String> {
@@ -112,6 +114,7 @@ async fn build(args: &Args) -> anyhow::Result<App> {
         pool,
         products,
         wake: Wake::new(),
+        docs: Docs::new()?,
     })
 }
 
