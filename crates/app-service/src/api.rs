@@ -84,3 +84,25 @@ pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const TABLE: &str = include_str!("../../../authorization.toml");
+
+    #[test]
+    fn authorization_toml_has_every_endpoint_and_no_other() {
+        let table: toml::Table = TABLE.parse().expect("it is TOML");
+        let endpoints = table["endpoint"].as_array().expect("it is a list");
+        let route = |endpoint: &toml::Value| endpoint["route"].as_str().map(str::to_owned);
+        let stated: BTreeSet<String> = endpoints.iter().filter_map(route).collect();
+        let registered = resources().into_iter().flat_map(|(path, routes)| {
+            let methods = routes.into_iter().map(|(method, _)| method);
+            methods.map(move |method| format!("{method} {path}"))
+        });
+        assert_eq!(stated, registered.collect());
+    }
+}

@@ -4,11 +4,17 @@
 //! the unique index makes a second use of the key wait for the outcome of the first, and gets the answer before COMMIT.
 //! A committed row therefore always has its answer, and an effect without one does not exist.
 
+use std::time::Duration;
+
+use database::Pool;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Double};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::answer::{Answer, Stored};
+use crate::checkout::Checkout;
 use crate::schema::idempotency_key as table;
 use crate::trouble::{self, Trouble};
 
@@ -126,4 +132,52 @@ impl Use<'_> {
             why: why.to_owned(),
         }
     }
+}
+
+/// How long a key is kept at least.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most rows that one statement deletes, so that none runs long and no lock is held long.
+const CHUNK: usize = 1_000;
+
+/// Deletes keys that are older than 24 hours, every `interval`, for as long as it is polled. Every replica does; they
+/// pass over each other's rows.
+pub(crate) async fn sweep(pool: Pool, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        // Until a chunk is not full.
+        loop {
+            match delete_chunk(&pool).await {
+                Ok(CHUNK) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "old idempotency keys were not deleted; the next round tries again");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+const DELETE: &str = "\
+DELETE FROM idempotency_key
+USING (
+    SELECT principal, key
+    FROM idempotency_key
+    WHERE created_at < now() - make_interval(secs => $1)
+    ORDER BY created_at
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+) AS old
+WHERE idempotency_key.principal = old.principal AND idempotency_key.key = old.key";
+
+/// How many rows it deleted.
+async fn delete_chunk(pool: &Pool) -> Result<usize, Trouble> {
+    let mut conn = Checkout::of(pool).await?;
+    let deleted = sql_query(DELETE)
+        .bind::<Double, _>(KEPT.as_secs_f64())
+        .bind::<BigInt, _>(CHUNK as i64)
+        .execute(&mut *conn)
+        .await;
+    conn.give_back();
+    Ok(deleted?)
 }

@@ -101,6 +101,11 @@ impl Problem {
         self.status.as_u16()
     }
 
+    /// What ends the type's URN; the `error.type` of logs.
+    pub(crate) fn slug(&self) -> &str {
+        &self.slug
+    }
+
     /// What happened inside, for the log.
     pub fn cause(&self) -> Option<&anyhow::Error> {
         self.cause.as_ref()
