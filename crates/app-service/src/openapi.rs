@@ -11,6 +11,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::response::{Response, ResponseBuilder};
@@ -129,7 +130,39 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
         }
     }
     components.responses.extend(answers.named);
+    link(&mut document);
     document
+}
+
+/// Says of what a POST made what can be done with it.
+fn link(document: &mut utoipa::openapi::OpenApi) {
+    let operations: Vec<(String, String)> = document
+        .paths
+        .paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let operations = [&item.get, &item.post, &item.patch].into_iter().flatten();
+            let ids = operations.filter_map(|operation| operation.operation_id.clone());
+            ids.map(|id| (path.clone(), id))
+        })
+        .collect();
+    for (path, item) in &mut document.paths.paths {
+        let created = item
+            .post
+            .as_mut()
+            .and_then(|post| post.responses.responses.get_mut("201"));
+        let Some(RefOr::T(created)) = created else {
+            continue;
+        };
+        let one = format!("{path}/{{id}}");
+        for (_, id) in operations.iter().filter(|(path, _)| path.starts_with(&one)) {
+            let link = LinkBuilder::new()
+                .operation_id(id)
+                .parameter("id", "$response.body#/id")
+                .build();
+            created.links.insert(id.clone(), RefOr::T(link));
+        }
+    }
 }
 
 fn complete(method: &str, path: &str, operation: &mut Operation, answers: &mut Answers) {

@@ -34,7 +34,8 @@ impl Sane {
     }
 }
 
-const METHODS: [Method; 7] = [
+/// TRACE is known, so that it is answered with 405 and what a path does have; no route may list it.
+const METHODS: [Method; 8] = [
     Method::GET,
     Method::HEAD,
     Method::POST,
@@ -42,6 +43,7 @@ const METHODS: [Method; 7] = [
     Method::PATCH,
     Method::DELETE,
     Method::OPTIONS,
+    Method::TRACE,
 ];
 
 /// Headers of which a second line would leave two readers with two opinions.

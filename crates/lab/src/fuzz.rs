@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use reqwest::Client;
-use serde_json::json;
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
 use stack::{Stack, Tools};
-use time::OffsetDateTime;
 
 /// How long and from where.
 #[derive(Args, Clone, Copy, Debug)]
@@ -33,7 +32,7 @@ pub async fn run(stack: &Stack, plan: Plan) -> anyhow::Result<String> {
     let tools = Tools::install(&root, &stack::target_dir(&root))?;
     let gateway = stack.public_url()?;
     let token = stack.token("fuzz", SCOPES, Some("fuzz@example.com"));
-    register(&gateway, &token).await?;
+    let shop = Shop::open(&gateway, &token).await?;
 
     let mut schemathesis = tools.command("schemathesis");
     schemathesis
@@ -44,30 +43,52 @@ pub async fn run(stack: &Stack, plan: Plan) -> anyhow::Result<String> {
     schemathesis.arg(format!("--header=Authorization: Bearer {token}"));
     schemathesis.arg(format!("--seed={}", plan.seed));
     schemathesis.arg(format!("--max-examples={}", plan.cases));
+    schemathesis.env("PYTHONPATH", root.join("deploy/tools"));
+    schemathesis.env("PYTHONDONTWRITEBYTECODE", "1");
+    schemathesis.env("FUZZ_PRODUCT", shop.product);
+    schemathesis.env("FUZZ_CUSTOMER", shop.customer);
     // It writes hypothesis's cache where it runs.
     schemathesis.current_dir(stack::target_dir(&root));
     finish(schemathesis).await
 }
 
-/// Orders are placed by customers only.
-async fn register(gateway: &str, token: &str) -> anyhow::Result<()> {
-    let registered = Client::new()
-        .post(format!("{gateway}/v1/customers"))
-        .bearer_auth(token)
-        .header(
-            "idempotency-key",
-            format!("fuzz-{}", OffsetDateTime::now_utc().unix_timestamp()),
-        )
-        .json(&json!({"name": "Fuzz"}))
-        .send()
-        .await
-        .context("cannot register a customer")?;
-    let status = registered.status();
-    ensure!(
-        status.is_success() || status == 409,
-        "registering a customer was answered with {status}"
-    );
-    Ok(())
+/// Ids of what generated requests may refer to.
+struct Shop {
+    product: String,
+    /// The caller: orders are placed by customers only.
+    customer: String,
+}
+
+impl Shop {
+    async fn open(gateway: &str, token: &str) -> anyhow::Result<Shop> {
+        let product = json!({
+            "sku": "FUZZ", "name": "Fuzz", "price_minor": 1, "currency": "EUR", "quantity": 1_000_000,
+        });
+        Ok(Shop {
+            product: create(&format!("{gateway}/v1/products"), token, &product).await?,
+            customer: create(
+                &format!("{gateway}/v1/customers"),
+                token,
+                &json!({"name": "Fuzz"}),
+            )
+            .await?,
+        })
+    }
+}
+
+/// Creates something and returns its id.
+async fn create(url: &str, token: &str, body: &Value) -> anyhow::Result<String> {
+    let request = Client::new().post(url).bearer_auth(token).json(body);
+    let answer = request.header("idempotency-key", "fuzz").send().await;
+    let answer = answer.and_then(Response::error_for_status);
+    let created: Value = answer
+        .with_context(|| format!("cannot create anything at {url}"))?
+        .json()
+        .await?;
+    let id = created["id"].as_str();
+    Ok(id
+        .with_context(|| format!("{url} answered without an id"))?
+        .to_owned())
 }
 
 async fn finish(mut command: Command) -> anyhow::Result<String> {
