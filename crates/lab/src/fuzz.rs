@@ -8,6 +8,7 @@ use clap::Args;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use stack::{Stack, Tools};
+use uuid::Uuid;
 
 /// How long and from where.
 #[derive(Args, Clone, Copy, Debug)]
@@ -40,11 +41,11 @@ pub async fn run(stack: &Stack, plan: Plan) -> anyhow::Result<String> {
         .arg(root.join("deploy/tools/schemathesis.toml"));
     schemathesis.arg("run").arg(format!("{gateway}/openapi.json"));
     schemathesis.args(["--url", &gateway, "--checks", "all", "--no-color"]);
-    schemathesis.arg(format!("--header=Authorization: Bearer {token}"));
     schemathesis.arg(format!("--seed={}", plan.seed));
     schemathesis.arg(format!("--max-examples={}", plan.cases));
     schemathesis.env("PYTHONPATH", root.join("deploy/tools"));
     schemathesis.env("PYTHONDONTWRITEBYTECODE", "1");
+    schemathesis.env("FUZZ_TOKEN", token);
     schemathesis.env("FUZZ_PRODUCT", shop.product);
     schemathesis.env("FUZZ_CUSTOMER", shop.customer);
     // It writes hypothesis's cache where it runs.
@@ -79,7 +80,10 @@ impl Shop {
 /// Creates something and returns its id.
 async fn create(url: &str, token: &str, body: &Value) -> anyhow::Result<String> {
     let request = Client::new().post(url).bearer_auth(token).json(body);
-    let answer = request.header("idempotency-key", "fuzz").send().await;
+    let answer = request
+        .header("idempotency-key", Uuid::now_v7().to_string())
+        .send()
+        .await;
     let answer = answer.and_then(Response::error_for_status);
     let created: Value = answer
         .with_context(|| format!("cannot create anything at {url}"))?
