@@ -7,13 +7,13 @@ use crate::answer::Answer;
 use crate::api::scopes::CATALOGUE_WRITE;
 use crate::app::App;
 use crate::call::Call;
-use crate::models::stock::{self, Shown};
+use crate::models::stock;
 use crate::path::Id;
 use crate::query::Query;
 use crate::read::read;
 use crate::refusal::not_found;
 
-/// `GET /v1/products/{id}/stock`, of a product that the caller may see. Never cached: it is what an order would find.
+/// `GET /v1/products/{id}/stock`. Never cached: it is what an order would find.
 #[utoipa::path(
     get,
     path = "/v1/products/{id}/stock",
@@ -21,7 +21,7 @@ use crate::refusal::not_found;
     summary = "Read how many there are",
     description = "As an order would find it: never from a cache.",
     responses((status = 200, description = "The stock.", body = StockBody, headers(("ETag" = String, description = "Its version.")))),
-    security((), ("bearer" = [])),
+    security(("bearer" = ["catalogue:write"])),
 )]
 pub(crate) async fn get_stock(
     app: Data<App>,
@@ -29,16 +29,9 @@ pub(crate) async fn get_stock(
     id: Id<ProductId>,
     query: Query,
 ) -> Result<Answer, Problem> {
+    call.with_scope(CATALOGUE_WRITE)?;
     query.empty()?;
-    let shown = if call.caller.has(CATALOGUE_WRITE) {
-        Shown::OfAll
-    } else {
-        Shown::OfActive
-    };
-    let found = read(&app, &call, async |conn| {
-        stock::find_shown(conn, *id, shown).await
-    })
-    .await?;
+    let found = read(&app, &call, async |conn| stock::find(conn, *id).await).await?;
     let stock = found.ok_or_else(|| not_found("product"))?;
     Ok(Answer::ok(&StockBody::of(&stock)).version(stock.version))
 }
