@@ -12,9 +12,10 @@ mod command;
 mod migrate;
 mod pool;
 mod session;
+mod tls;
 mod watch;
 
-pub use args::{DatabaseArgs, MigrateArgs};
+pub use args::{Access, DatabaseArgs, DatabaseUrl, MigrateArgs};
 pub use command::Command;
 pub use migrate::migrate;
 pub use pool::{Pool, StillDown, pool, wait_until_up};
