@@ -13,4 +13,5 @@ mod orders;
 mod preconditions;
 mod shop;
 mod stock;
+mod strictness;
 mod trouble;
