@@ -6,12 +6,16 @@
 mod authorization;
 mod bad_input;
 mod catalogue;
+mod concurrency;
 mod constraints;
 mod customers;
+mod expiry;
 mod idempotency;
 mod orders;
+mod pages;
 mod preconditions;
 mod shop;
 mod stock;
 mod strictness;
 mod trouble;
+mod wrong;
