@@ -12,12 +12,12 @@ use kafka::KafkaArgs;
 use outbox::{Relay, RelayArgs, Wake};
 use tokio::sync::oneshot;
 
-use crate::api;
 use crate::cached::Cached;
 use crate::checkout::Pool;
 use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
+use crate::{api, meters};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -88,6 +88,7 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
 /// Serves until the process is told to stop. The relay ends after HTTP and the jobs, so that it publishes what they
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
+    meters::describe();
     let app = build(args).await?;
     let relay = Relay::new(
         RelayArgs {
