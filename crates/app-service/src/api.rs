@@ -13,6 +13,7 @@ use chassis::Problem;
 
 use crate::app::App;
 use crate::call::Call;
+use crate::docs;
 use crate::problems::{METHOD_NOT_ALLOWED, NOT_FOUND};
 
 /// What a token may allow; the names are those of its `scope`.
@@ -51,6 +52,9 @@ pub(crate) fn resources() -> Vec<Resource> {
         ("/v1/orders/{id}/payment", vec![(Method::POST, post().to(orders::pay::pay))]),
         ("/v1/orders/{id}/shipment", vec![(Method::POST, post().to(orders::ship::ship))]),
         ("/v1/orders/{id}/cancellation", vec![(Method::POST, post().to(orders::cancel::cancel))]),
+        ("/openapi.json", vec![(Method::GET, get().to(docs::document))]),
+        ("/docs", vec![(Method::GET, get().to(docs::pages))]),
+        ("/docs/{file}", vec![(Method::GET, get().to(docs::page))]),
     ]
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::api;
 use crate::cached::Cached;
 use crate::checkout::Pool;
+use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
 
@@ -72,6 +73,7 @@ pub(crate) struct App {
     pub(crate) pool: Pool,
     pub(crate) cached: Cached,
     pub(crate) wake: Wake,
+    pub(crate) docs: Docs,
 }
 
 fn order_expiry(text: &str) -> Result<Duration, String> {
@@ -149,5 +151,6 @@ async fn build(args: &Args) -> anyhow::Result<App> {
         pool,
         cached,
         wake: Wake::new(),
+        docs: Docs::new()?,
     })
 }

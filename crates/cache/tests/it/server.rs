@@ -30,11 +30,7 @@ impl Server {
         // The port may be taken between looking and starting.
         let (child, port) = (0..10)
             .find_map(|_| {
-                let port = TcpListener::bind("127.0.0.1:0")
-                    .unwrap()
-                    .local_addr()
-                    .unwrap()
-                    .port();
+                let port = free_port();
                 Some((launch(port, &settings, &home)?, port))
             })
             .unwrap();
@@ -79,6 +75,20 @@ impl Server {
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
+}
+
+/// A cluster's nodes talk to each other on the port 10,000 higher.
+fn free_port() -> u16 {
+    (0..100)
+        .map(|_| {
+            TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        })
+        .find(|port| *port < 55_000 && TcpListener::bind(("127.0.0.1", *port + 10_000)).is_ok())
+        .unwrap()
 }
 
 fn launch(port: u16, settings: &[String], home: &TempDir) -> Option<Child> {
