@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cache::{Cache, CacheArgs, Namespace, Policy};
+use cache::CacheArgs;
 use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Unavailable};
 use database::DatabaseArgs;
 use identity::Verifier;
@@ -13,8 +13,9 @@ use outbox::{Relay, RelayArgs, Wake};
 use tokio::sync::oneshot;
 
 use crate::api;
-use crate::cached::Products;
+use crate::cached::Cached;
 use crate::checkout::Pool;
+use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
 
@@ -54,13 +55,25 @@ pub(crate) struct Args {
     idempotency_sweep_interval: Duration,
 }
 
+/// What is wrong with settings that can each be read.
+pub(crate) fn faults(args: &Args) -> Vec<String> {
+    let faults = [
+        args.process.tls.fault("HTTP_ADDR", args.http.http_addr),
+        args.database.access.fault(),
+        args.cache.redis.fault(),
+        args.kafka.fault(),
+    ];
+    faults.into_iter().flatten().collect()
+}
+
 /// What all requests share; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) verifier: Verifier,
     pub(crate) pool: Pool,
-    pub(crate) products: Namespace<Products>,
+    pub(crate) cached: Cached,
     pub(crate) wake: Wake,
+    pub(crate) docs: Docs,
 }
 
 fn order_expiry(text: &str) -> Result<Duration, String> {
@@ -78,7 +91,7 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let app = build(args).await?;
     let relay = Relay::new(
         RelayArgs {
-            database_url: args.database.database_url.clone(),
+            database: args.database.access.clone(),
             kafka: args.kafka.clone(),
             source: "app-service",
         },
@@ -98,7 +111,7 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let readiness = process.readiness("database");
     let watch = tokio::spawn(database::watch(
         app.pool.connections().clone(),
-        args.database.database_url.clone(),
+        args.database.access.clone(),
         "app-service",
         move |up| readiness.set(up),
     ));
@@ -125,17 +138,19 @@ async fn build(args: &Args) -> anyhow::Result<App> {
     database::wait_until_up(&pool, args.database.start_timeout)
         .await
         .map_err(|error| Unavailable(error.to_string()))?;
+    // Half of the connections: whatever happens to Redis, the other half is the writes'.
+    let loads = args.database.db_max_connections / 2;
     let most_waiting = args.db_max_waiting;
     let most_waiting = most_waiting.unwrap_or(args.database.db_max_connections.saturating_mul(4));
     let pool = Pool::new(pool, most_waiting);
-    let products = Products::new(pool.clone());
-    let products = Cache::start(&args.cache)
+    let cached = Cached::start(&args.cache, &pool, loads)
         .await
-        .namespace(products, Policy::default());
+        .map_err(|error| Misconfigured(format!("REDIS_URL: {error}")))?;
     Ok(App {
         verifier,
         pool,
-        products,
+        cached,
         wake: Wake::new(),
+        docs: Docs::new()?,
     })
 }

@@ -9,6 +9,7 @@ mod cached;
 mod call;
 mod cancellation;
 mod checkout;
+mod docs;
 mod etag;
 mod fields;
 mod form;
@@ -16,6 +17,7 @@ mod idempotency;
 mod jobs;
 mod models;
 mod node;
+mod openapi;
 mod page;
 mod path;
 mod post;
@@ -24,6 +26,7 @@ mod query;
 mod read;
 mod refusal;
 mod schema;
+mod shape;
 mod trouble;
 mod write;
 
@@ -45,17 +48,37 @@ impl Program for app::Args {
     };
     const ABOUT: &'static str =
         "The storefront: products, stock, customers and orders, published to Kafka as they change.";
-    type Verbs = database::Command;
+    type Verbs = Verb;
 
     fn process(&self) -> &ProcessArgs {
         &self.process
+    }
+
+    fn faults(&self) -> Vec<String> {
+        app::faults(self)
     }
 
     async fn serve(&self, process: Process) -> anyhow::Result<()> {
         app::serve(process, self).await
     }
 
-    async fn run(verb: database::Command) -> anyhow::Result<()> {
-        verb.run(MIGRATIONS).await
+    async fn run(verb: Verb) -> anyhow::Result<()> {
+        match verb {
+            Verb::Database(verb) => verb.run(MIGRATIONS).await,
+            Verb::Cache(verb) => {
+                print!("{}", verb.run().await?);
+                Ok(())
+            }
+        }
     }
+}
+
+/// What an operator may ask for.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    #[command(flatten)]
+    Database(database::Command),
+    /// Look at an entry of the cache, or make it forget one.
+    #[command(subcommand)]
+    Cache(cache::Command),
 }

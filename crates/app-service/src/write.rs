@@ -13,7 +13,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::answer::Answer;
 use crate::app::App;
-use crate::cached;
+use crate::cached::Change;
 use crate::call::Call;
 use crate::checkout::{Checkout, Pool};
 use crate::idempotency::{Claim, Use};
@@ -179,7 +179,10 @@ async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<(), Pr
     }
     app.wake.wake();
     // A task of its own: only the waiting is bounded, the attempt goes on.
-    let invalidating = cached::invalidate(app.products, facts).in_current_span();
+    let invalidating = async move {
+        app.cached.invalidate(facts.iter().map(Change::of)).await;
+    }
+    .in_current_span();
     if timeout(INVALIDATION_LIMIT, tokio::spawn(invalidating))
         .await
         .is_err()

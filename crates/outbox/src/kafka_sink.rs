@@ -2,15 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use envelope::Scratch;
 use kafka::KafkaArgs;
-use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 use tracing::Span;
 
@@ -30,6 +30,9 @@ use allowed::{Producer, Record};
 /// How long a page may take until every record of it is acknowledged. Then the producer is given
 /// up: librdkafka itself retries for ever.
 const DELIVERY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often the secrets' files are looked at, while there is something to publish.
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts a page's delivery reports.
 pub(crate) struct Report {
@@ -68,41 +71,60 @@ pub(crate) enum DeliveryError {
 }
 
 pub(crate) struct KafkaSink {
+    args: KafkaArgs,
     producer: Producer,
+    /// What the producer was made with, and when that was last compared with what the files say.
+    config: ClientConfig,
+    compared: Instant,
     source: &'static str,
     scratch: Scratch,
 }
 
 impl KafkaSink {
     pub(crate) fn connect(args: &KafkaArgs, source: &'static str) -> anyhow::Result<KafkaSink> {
-        let mut config = args.client(source);
-        config
-            // A fact is published once a majority of in-sync replicas has it.
-            .set("acks", "all")
-            // Retries inside librdkafka neither reorder nor duplicate.
-            .set("enable.idempotence", "true")
-            // A record that can't be delivered ends the producer instead of being skipped.
-            .set("enable.gapless.guarantee", "true")
-            // No record expires by itself, which would open a gap; the page's deadline decides.
-            .set("message.timeout.ms", "0")
-            // What Java clients compute; librdkafka's default would put keys elsewhere.
-            .set("partitioner", "murmur2_random")
-            // Wait this long for a fuller batch; the default 5 ms is most of the latency.
-            .set("linger.ms", "1");
-        let producer = config
-            .create_with_context(Deliveries)
-            .context("can't create the Kafka producer")?;
+        let config = configure(args, source)?;
         Ok(KafkaSink {
-            producer,
+            args: args.clone(),
+            producer: make(&config)?,
+            config,
+            compared: Instant::now(),
             source,
             scratch: Scratch::default(),
         })
+    }
+
+    /// librdkafka keeps the password and the certificates that it was made with. Between two pages nothing is outstanding, so another
+    /// producer can take over there without a fact out of order.
+    async fn follow_rotation(&mut self) {
+        if self.compared.elapsed() < COMPARE_EVERY {
+            return;
+        }
+        self.compared = Instant::now();
+        let changed = match configure(&self.args, self.source) {
+            Ok(config) if kafka::same_secrets(&config, &self.config) => return,
+            Ok(config) => make(&config).map(|producer| (config, producer)),
+            Err(error) => Err(error.into()),
+        };
+        match changed {
+            Ok((config, producer)) => {
+                tracing::info!(
+                    "a password or certificate for Kafka was rotated: publishing with the new one"
+                );
+                self.config = config;
+                close(std::mem::replace(&mut self.producer, producer)).await;
+            }
+            // The old producer's connections are good; should they end, the page's deadline does the rest.
+            Err(error) => {
+                tracing::warn!(%error, "a password or certificate for Kafka was rotated, but cannot be used")
+            }
+        }
     }
 
     /// Publishes `rows` in order and returns once each is acknowledged. After an error this sink
     /// must be closed: records behind a failed one may have gone out, and only a new producer
     /// that starts again at the page's first row keeps first copies in order.
     pub(crate) async fn deliver(&mut self, rows: &[Row]) -> Result<(), DeliveryError> {
+        self.follow_rotation().await;
         // One more than the rows, so that the page isn't complete before it is wholly sent.
         let report = Arc::new(Report {
             outstanding: AtomicUsize::new(rows.len() + 1),
@@ -161,15 +183,43 @@ impl KafkaSink {
         }
     }
 
-    /// Drops the producer with everything that it still holds. Dropping blocks, so it happens on
-    /// a thread for blocking work.
+    /// Drops the producer with everything that it still holds.
     pub(crate) async fn close(self) {
-        let closing = tokio::task::spawn_blocking(move || {
-            self.producer.purge(PurgeConfig::default().queue().inflight());
-            drop(self.producer);
-        });
-        if closing.await.is_err() {
-            tracing::warn!("closing the Kafka producer panicked");
-        }
+        close(self.producer).await;
+    }
+}
+
+fn configure(args: &KafkaArgs, source: &str) -> Result<ClientConfig, kafka::Unusable> {
+    let mut config = args.client(source)?;
+    config
+        // A fact is published once a majority of in-sync replicas has it.
+        .set("acks", "all")
+        // Retries inside librdkafka neither reorder nor duplicate.
+        .set("enable.idempotence", "true")
+        // A record that can't be delivered ends the producer instead of being skipped.
+        .set("enable.gapless.guarantee", "true")
+        // No record expires by itself, which would open a gap; the page's deadline decides.
+        .set("message.timeout.ms", "0")
+        // What Java clients compute; librdkafka's default would put keys elsewhere.
+        .set("partitioner", "murmur2_random")
+        // Wait this long for a fuller batch; the default 5 ms is most of the latency.
+        .set("linger.ms", "1");
+    Ok(config)
+}
+
+fn make(config: &ClientConfig) -> anyhow::Result<Producer> {
+    config
+        .create_with_context(Deliveries)
+        .context("can't create the Kafka producer")
+}
+
+/// Dropping blocks, so it happens on a thread for blocking work.
+async fn close(producer: Producer) {
+    let closing = tokio::task::spawn_blocking(move || {
+        producer.purge(PurgeConfig::default().queue().inflight());
+        drop(producer);
+    });
+    if closing.await.is_err() {
+        tracing::warn!("closing the Kafka producer panicked");
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use database::Access;
 use diesel_async::AsyncPgConnection;
 use kafka::KafkaArgs;
 use time::OffsetDateTime;
@@ -33,7 +34,7 @@ const LAST_PASS: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct RelayArgs {
     /// The database that holds the outbox, as the role that may read it; the primary.
-    pub database_url: String,
+    pub database: Access,
     pub kafka: KafkaArgs,
     /// `ce_source`, and the name of the connections to PostgreSQL and Kafka.
     pub source: &'static str,
@@ -118,7 +119,7 @@ impl Relay {
         stopped: &mut watch::Receiver<bool>,
         backoff: &mut Backoff,
     ) -> anyhow::Result<Ended> {
-        let mut conn = database::dedicated(&self.args.database_url, self.args.source).await?;
+        let mut conn = database::dedicated(&self.args.database, self.args.source).await?;
         let cursor = loop {
             match cursor::try_acquire(&mut conn).await? {
                 Some(cursor) => break cursor,

@@ -49,7 +49,7 @@ impl Fixture {
 
     pub(crate) fn relay(&self) -> RunningRelay {
         let args = RelayArgs {
-            database_url: self.database.runtime_url(),
+            database: (&self.database.runtime_url()).into(),
             kafka: testkit::kafka_args(),
             source: "outbox-test",
         };
@@ -65,7 +65,7 @@ impl Fixture {
         let (topic, target) = (self.topic, Arc::downgrade(&copies));
         // An OS thread, because dropping a consumer blocks.
         std::thread::spawn(move || {
-            let mut config = testkit::kafka_args().client("outbox-test");
+            let mut config = testkit::kafka_args().client("outbox-test").unwrap();
             config
                 .set("group.id", "unused")
                 .set("enable.auto.commit", "false");
