@@ -15,6 +15,7 @@ mod fields;
 mod form;
 mod idempotency;
 mod jobs;
+mod meters;
 mod models;
 mod node;
 mod openapi;

@@ -166,7 +166,7 @@ fn rows() -> Vec<Row> {
         query("/v1/products?cursor=7", &["cursor"]),
         query(
             "/v1/products?cursor=%00&limit=1.5&status=sold",
-            &["limit", "status", "cursor"],
+            &["limit", "cursor", "status"],
         ),
         query("/v1/products?after=7", &["after"]),
         query("/v1/products/{product}/stock?limit=1", &["limit"]),
