@@ -17,7 +17,7 @@ use crate::checkout::Pool;
 use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
-use crate::{api, meters};
+use crate::{api, meters, step};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -98,6 +98,7 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     meters::describe();
+    step::describe();
     let app = build(args).await?;
     let relay = Relay::new(
         RelayArgs {

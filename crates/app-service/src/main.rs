@@ -28,6 +28,7 @@ mod read;
 mod refusal;
 mod schema;
 mod shape;
+mod step;
 mod trouble;
 mod write;
 
