@@ -4,11 +4,11 @@ pub(crate) mod customers;
 pub(crate) mod orders;
 pub(crate) mod products;
 
-use actix_web::http::Method;
-use actix_web::http::header::ALLOW;
-use actix_web::web::{Data, ServiceConfig, get, patch, post, resource, to};
-use actix_web::{HttpResponse, ResponseError as _, Route};
+use std::future::ready;
 
+use actix_web::http::Method;
+use actix_web::web::{Data, ServiceConfig, get, patch, post, resource, to};
+use actix_web::{HttpResponse, Route};
 use chassis::Problem;
 
 use crate::app::App;
@@ -68,13 +68,8 @@ pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
         let allowed: Vec<&str> = routes.iter().map(|(method, _)| method.as_str()).collect();
         let allowed = allowed.join(", ");
         let other = to(move |_: Call| {
-            let mut answer = METHOD_NOT_ALLOWED
-                .because(format_args!("it takes {allowed}"))
-                .error_response();
-            answer
-                .headers_mut()
-                .insert(ALLOW, allowed.parse().expect("methods are tokens"));
-            async { answer }
+            let problem = METHOD_NOT_ALLOWED.because(format_args!("it takes {allowed}"));
+            ready(Err::<HttpResponse, Problem>(problem.allow(allowed.clone())))
         });
         let routes = routes.into_iter().map(|(_, route)| route);
         config.service(

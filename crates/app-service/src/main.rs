@@ -15,6 +15,7 @@ mod fields;
 mod form;
 mod idempotency;
 mod jobs;
+mod meters;
 mod models;
 mod node;
 mod openapi;
@@ -27,6 +28,7 @@ mod read;
 mod refusal;
 mod schema;
 mod shape;
+mod step;
 mod trouble;
 mod write;
 

@@ -9,6 +9,7 @@
 
 mod args;
 mod command;
+mod language;
 mod migrate;
 mod pool;
 mod session;

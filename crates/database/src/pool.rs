@@ -3,12 +3,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use diesel::ConnectionError;
 use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::deadpool::Object;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::args::DatabaseArgs;
+use crate::language;
 use crate::session::{CONNECT_LIMIT, Limits, connect};
 
 /// Connections to the process's own database; cheap to clone.
@@ -64,7 +66,7 @@ pub struct StillDown {
     last: String,
 }
 
-/// Waits until one connection of the pool is up, for at most about `limit`; says in the log that it waits.
+/// Waits until one connection of the pool is up and in English, for at most about `limit`; says in the log that it waits.
 ///
 /// # Errors
 /// [`StillDown`], with the last refusal, when the time is over.
@@ -73,7 +75,15 @@ pub async fn wait_until_up(pool: &Pool, limit: Duration) -> Result<(), StillDown
     let mut pause = Duration::from_millis(100);
     loop {
         let last = match pool.get().await {
-            Ok(_) => return Ok(()),
+            Ok(mut connection) => match language::fault(&mut connection).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(fault)) => {
+                    // It keeps the setting that it began with.
+                    drop(Object::take(connection));
+                    fault
+                }
+                Err(refusal) => refusal.to_string(),
+            },
             Err(refusal) => refusal.to_string(),
         };
         if started.elapsed() + pause > limit {
