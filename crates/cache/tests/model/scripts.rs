@@ -65,6 +65,7 @@ pub(crate) enum Lease {
     /// Someone refreshed it meanwhile.
     Data(Value),
     Busy,
+    /// `floor`: nothing below it would be accepted. It is the floor, or the version that is cached if that is higher.
     Granted {
         floor: Version,
     },
@@ -80,21 +81,27 @@ pub(crate) fn lease(redis: &mut Redis, token: Token, fresh: bool) -> Lease {
         return Lease::Busy;
     }
     control.token = Some(token);
-    Lease::Granted { floor: control.floor }
+    let cached = redis.data.map_or(0, |cached| cached.version);
+    Lease::Granted {
+        floor: redis.control().floor.max(cached),
+    }
 }
 
-/// Whether it was accepted. What its lease returned as `_floor` is no argument of the script; a wrong one uses it.
+/// Whether it was accepted; the lease ends either way. What its lease returned as `_floor` is no argument of the script; a wrong one uses it.
 pub(crate) fn populate(redis: &mut Redis, token: Token, value: Value, _floor: Version) -> bool {
+    let older = redis.data.is_some_and(|cached| value.version < cached.version);
     let Some(control) = &mut redis.control else {
         return false;
     };
-    let older = redis.data.is_some_and(|cached| value.version < cached.version);
-    if control.token != Some(token) || value.version < control.floor || older {
+    if control.token != Some(token) {
         return false;
     }
     control.token = None;
-    redis.data = Some(value);
-    true
+    let accepted = value.version >= control.floor && !older;
+    if accepted {
+        redis.data = Some(value);
+    }
+    accepted
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
