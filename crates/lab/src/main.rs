@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use lab::benches::{Bench, smoke};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
@@ -27,21 +27,15 @@ struct Cli {
 enum Verb {
     /// Measure, on a stack of its own
     Bench {
-        #[command(flatten)]
-        which: Which<Bench>,
+        #[command(subcommand)]
+        which: Bench,
         #[command(flatten)]
         output: Output,
     },
     /// Break things under load, on a stack of its own; the ledger must balance afterwards
     Chaos {
-        #[command(flatten)]
-        which: Which<Scenario>,
-        /// Kills of each process that must land with work in flight
-        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        kills: u32,
-        /// Orders per second
-        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        rate: u32,
+        #[command(subcommand)]
+        which: Scenario,
         #[command(flatten)]
         output: Output,
     },
@@ -57,19 +51,9 @@ enum Verb {
 }
 
 #[derive(Args)]
-struct Which<T: ValueEnum + Clone + Send + Sync + 'static> {
-    /// Which one
-    #[arg(required_unless_present = "list", value_enum)]
-    name: Option<T>,
-    /// List the names
-    #[arg(long)]
-    list: bool,
-}
-
-#[derive(Args)]
 struct Output {
     /// Print JSON instead of tables
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -99,18 +83,11 @@ fn main() -> ExitCode {
 
 async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
-        Verb::Bench { which, output } => match which.name {
-            Some(Bench::Smoke) => bench_smoke(&output).await,
-            None => Ok(list::<Bench>()),
+        Verb::Bench { which, output } => match which {
+            Bench::Smoke => bench_smoke(&output).await,
         },
-        Verb::Chaos {
-            which,
-            kills,
-            rate,
-            output,
-        } => match which.name {
-            Some(Scenario::Kill) => chaos_kill(kill::Plan { kills, rate }, &output).await,
-            None => Ok(list::<Scenario>()),
+        Verb::Chaos { which, output } => match which {
+            Scenario::Kill(plan) => chaos_kill(plan, &output).await,
         },
         Verb::Ledger { wait, output } => {
             let sources = Sources::of_running(&stack::find_root()?)?;
@@ -177,18 +154,6 @@ fn build() -> anyhow::Result<PathBuf> {
 
 fn release_folder(root: &Path) -> PathBuf {
     stack::target_dir(root).join("release")
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "what a user asked for goes to stdout, all else to stderr"
-)]
-fn list<T: ValueEnum>() -> ExitCode {
-    for value in T::value_variants().iter().filter_map(T::to_possible_value) {
-        let about = value.get_help().map(ToString::to_string).unwrap_or_default();
-        println!("{:<10} {about}", value.get_name());
-    }
-    ExitCode::SUCCESS
 }
 
 #[expect(

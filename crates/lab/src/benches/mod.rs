@@ -4,11 +4,11 @@ mod direct;
 pub mod smoke;
 mod unlimited;
 
-use clap::ValueEnum;
+use clap::Subcommand;
 
-/// The benchmarks by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// The benchmarks by name; each has a module with its plan and its report.
+#[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Bench {
-    /// Requests per second of a cached read and of an order, through the gateway.
+    /// Requests per second of a cached read and of an order, through the gateway
     Smoke,
 }

@@ -31,11 +31,13 @@ const CUSTOMERS: usize = 50;
 const PRODUCTS: usize = 20;
 
 /// How much is killed, and under which load.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Plan {
-    /// Kills of each process that land with work in flight.
+    /// Kills of each process that must land with work in flight
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub kills: u32,
-    /// Orders per second.
+    /// Orders per second
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rate: u32,
 }
 
