@@ -47,10 +47,14 @@ impl Stop {
 
     pub(crate) async fn last_pass_is_over(&self) {
         let mut told = self.0.clone();
-        let since = match told.wait_for(Option::is_some).await {
-            Ok(told) => told.unwrap_or_else(Instant::now),
+        let since = told
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|since| *since);
+        let Some(since) = since else {
             // Nobody can tell any more, because the tail itself is being dropped.
-            Err(_) => return std::future::pending().await,
+            return std::future::pending().await;
         };
         tokio::time::sleep_until(since + LAST_PASS).await;
     }

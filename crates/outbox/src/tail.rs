@@ -171,7 +171,7 @@ impl<S: Sink> Tail<S> {
     /// an earlier session is gone by construction: after a server crash, xids and ids that were never flushed are
     /// handed out again.
     async fn session(&mut self, stop: &mut Stop, backoff: &mut Backoff) -> anyhow::Result<()> {
-        let mut conn = self.connect().await?;
+        let mut conn = connect(&self.args, S::NAME).await?;
         let Some((lease, cursor)) = self.until_owner(&mut conn, stop).await? else {
             return Ok(());
         };
@@ -179,7 +179,7 @@ impl<S: Sink> Tail<S> {
         self.meter.halted(false);
         self.meter.owns(true);
         backoff.reset();
-        let renewals = Lease::keep(S::NAME, lease.epoch, self.connect().await?);
+        let renewals = Lease::keep(S::NAME, lease.epoch, connect(&self.args, S::NAME).await?);
         let mut at = Position::new(conn, lease, cursor);
         let ended = tokio::select! {
             ended = self.follow(&mut at, stop.clone()) => ended,
@@ -199,11 +199,6 @@ impl<S: Sink> Tail<S> {
             self.remembered = self.remembered.max(at.lease.saves);
             ended
         }
-    }
-
-    async fn connect(&self) -> anyhow::Result<AsyncPgConnection> {
-        let name = format!("{} {}", self.args.source, S::NAME);
-        database::dedicated(&self.args.database_url, &name).await
     }
 
     /// Waits for the lease; `None` when it is to stop meanwhile.
@@ -496,6 +491,10 @@ impl Position {
         self.opened = None;
         Ok(())
     }
+}
+
+async fn connect(args: &TailArgs, sink: &str) -> anyhow::Result<AsyncPgConnection> {
+    database::dedicated(&args.database_url, &format!("{} {sink}", args.source)).await
 }
 
 async fn bounded<T>(statement: impl Future<Output = QueryResult<T>>) -> anyhow::Result<T> {
