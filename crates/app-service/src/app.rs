@@ -3,19 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use cache::{Cache, CacheArgs, Namespace, Policy};
 use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Readiness, Unavailable};
 use database::{DatabaseArgs, Pool};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use identity::Verifier;
 use kafka::KafkaArgs;
-use outbox::{Relay, RelayArgs, Wake};
-use tokio::sync::oneshot;
+use outbox::Wake;
 use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::cached::Products;
+use crate::tails::{self, Tails};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,6 +28,8 @@ pub(crate) struct Args {
     cache: CacheArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
+    #[command(flatten)]
+    tails: tails::Args,
 
     /// JWK set file with the public keys that the gateway's assertions are verified with; it is re-read when it changes.
     #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE")]
@@ -47,32 +48,19 @@ pub(crate) struct App {
 /// How long the start waits for PostgreSQL. Redis and Kafka are not waited for: requests do without them.
 const DATABASE_START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Serves until the process is told to stop. The relay ends after HTTP has drained, so that it publishes what the last
+/// Serves until the process is told to stop. The tails end after HTTP has drained, so that they deliver what the last
 /// requests decided.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let app = build(args).await?;
-    let relay = Relay::new(
-        RelayArgs {
-            database_url: args.database.database_url.clone(),
-            kafka: args.kafka.clone(),
-            source: "app-service",
-        },
-        app.wake.clone(),
-    );
-    let (drained, stop) = oneshot::channel::<()>();
-    let relay = tokio::spawn(relay.run(async {
-        // Also when the sender is dropped, because the server failed.
-        let _ = stop.await;
-    }));
+    let tails = Tails::start(&args.tails, &args.database.database_url, &args.kafka, &app);
     let watch = watch_database(args.database.database_url.clone(), process.readiness("database"));
     let watch = tokio::spawn(watch);
 
     let served = process
         .http_behind_gateway(&args.http, move |config| api::configure(config, &app))
         .await;
-    drop(drained);
     watch.abort();
-    relay.await.context("the relay ended early")?;
+    tails.stop().await?;
     served
 }
 

@@ -5,8 +5,8 @@ use cache::{LoadError, Loaded, Namespace, Source, Unavailable};
 use chassis::Problem;
 use database::Pool;
 use domain::{ProductId, ProductStatus};
-use envelope::Fact;
 use futures_util::future::join_all;
+use uuid::Uuid;
 
 use crate::answer;
 use crate::api::products::ProductBody;
@@ -61,16 +61,13 @@ pub(crate) fn is_public(entry: &cache::Entry) -> bool {
     entry.mark == PUBLIC
 }
 
-/// Makes the cache forget what `facts` made old.
-pub(crate) async fn invalidate(products: Namespace<Products>, facts: Vec<Fact>) {
-    let products = &products;
-    let old = facts.iter().filter(|fact| fact.aggregate_type == "product");
-    join_all(old.map(async |fact| {
-        products
-            .invalidate(&ProductId(fact.aggregate_id), fact.aggregate_version)
-            .await;
-    }))
-    .await;
+/// Makes the cache forget what the new versions `(aggregate type, id, version)` made old.
+pub(crate) async fn invalidate<'a>(
+    products: &Namespace<Products>,
+    versions: impl IntoIterator<Item = (&'a str, Uuid, i64)>,
+) {
+    let old = versions.into_iter().filter(|(kind, ..)| *kind == "product");
+    join_all(old.map(async |(_, id, version)| products.invalidate(&ProductId(id), version).await)).await;
 }
 
 /// What a client may know of a load that failed.

@@ -8,10 +8,12 @@ mod body;
 mod cached;
 mod call;
 mod checkout;
+mod invalidator;
 mod models;
 mod read;
 mod refusal;
 mod schema;
+mod tails;
 mod trouble;
 mod write;
 

@@ -114,7 +114,13 @@ async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<(), Pr
     }
     app.wake.wake();
     // A task of its own: only the waiting is bounded, the attempt goes on.
-    let invalidating = cached::invalidate(app.products, facts).in_current_span();
+    let invalidating = async move {
+        let versions = facts
+            .iter()
+            .map(|fact| (fact.aggregate_type, fact.aggregate_id, fact.aggregate_version));
+        cached::invalidate(&app.products, versions).await;
+    }
+    .in_current_span();
     if timeout(INVALIDATION_LIMIT, tokio::spawn(invalidating))
         .await
         .is_err()
