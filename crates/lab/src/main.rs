@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
-use lab::benches::{Bench, smoke};
+use lab::benches::{Bench, relay_drain, relay_latency, smoke};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
-use lab::scenarios::{Scenario, kill};
+use lab::scenarios::{Scenario, kafka_down, kill, relay_kill};
 use lab::{Arena, Folder};
 use serde::Serialize;
 
@@ -85,9 +85,13 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Bench { which, output } => match which {
             Bench::Smoke => bench_smoke(&output).await,
+            Bench::RelayDrain(plan) => bench_relay_drain(&plan, &output).await,
+            Bench::RelayLatency(plan) => bench_relay_latency(plan, &output).await,
         },
         Verb::Chaos { which, output } => match which {
             Scenario::Kill(plan) => chaos_kill(plan, &output).await,
+            Scenario::RelayKill(plan) => chaos_relay_kill(plan, &output).await,
+            Scenario::KafkaDown(plan) => chaos_kafka_down(plan, &output).await,
         },
         Verb::Ledger { wait, output } => {
             let sources = Sources::of_running(&stack::find_root()?)?;
@@ -114,6 +118,28 @@ async fn bench_smoke(output: &Output) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn bench_relay_drain(plan: &relay_drain::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-relay-drain")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = Arena::servers(folder, options).await?;
+    let report = relay_drain::run(&mut arena, plan).await;
+    arena.down().await;
+    print(&report?, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bench_relay_latency(plan: relay_latency::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-relay-latency")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = relay_latency::arena(folder, options).await?;
+    let report = relay_latency::run(&mut arena, plan).await;
+    arena.down().await;
+    print(&report?, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn chaos_kill(plan: kill::Plan, output: &Output) -> anyhow::Result<ExitCode> {
     let binaries = build()?;
     let folder = Folder::make("chaos-kill")?;
@@ -123,6 +149,36 @@ async fn chaos_kill(plan: kill::Plan, output: &Output) -> anyhow::Result<ExitCod
     let mut arena = Arena::up(folder, options).await?;
     let report = kill::run(&mut arena.stack, plan).await;
     let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    end(arena, report, passed, output).await
+}
+
+async fn chaos_relay_kill(plan: relay_kill::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("chaos-relay-kill")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = relay_kill::arena(folder, options).await?;
+    let report = relay_kill::run(&mut arena.stack, plan).await;
+    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    end(arena, report, passed, output).await
+}
+
+async fn chaos_kafka_down(plan: kafka_down::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("chaos-kafka-down")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = Arena::servers(folder, options).await?;
+    let report = kafka_down::run(&mut arena.stack, plan).await;
+    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    end(arena, report, passed, output).await
+}
+
+/// Ends a scenario's stack, and keeps what is there to be looked at when it did not pass.
+async fn end<R: fmt::Display + Serialize>(
+    arena: Arena,
+    report: anyhow::Result<R>,
+    passed: bool,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     if passed {
         arena.down().await;
     } else {
@@ -137,8 +193,12 @@ async fn chaos_kill(plan: kill::Plan, output: &Output) -> anyhow::Result<ExitCod
     })
 }
 
-/// Builds what a stack runs, in release, and returns where it is. Cargo shows its progress.
+/// Builds what a stack runs, in release, and returns where it is. Cargo shows its progress. `PLUMBLINE_STACK_BINARIES` names a folder
+/// with binaries to run as they are.
 fn build() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PLUMBLINE_STACK_BINARIES") {
+        return Ok(folder.into());
+    }
     let root = stack::find_root()?;
     let programs = lab::programs(&root)?;
     tracing::info!("building in release: {}", programs.join(", "));
