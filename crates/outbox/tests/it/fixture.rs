@@ -159,7 +159,7 @@ pub(crate) fn run_tail<S: Sink>(database_url: &str, sink: S) -> Running {
     let args = TailArgs {
         database_url: database_url.to_owned(),
         source: "outbox-test",
-        memory: Duration::ZERO,
+        memory: Duration::from_secs(3600),
         rows_are_kept: Duration::from_secs(3600),
     };
     let (stop, stopped) = oneshot::channel::<()>();
