@@ -3,27 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use cache::{Cache, CacheArgs, Namespace, Policy};
 use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Unavailable};
 use database::{DatabaseArgs, Pool};
 use identity::Verifier;
 use kafka::KafkaArgs;
-<<<<<<< HEAD
 use outbox::Wake;
-use tokio::time::{sleep, timeout};
-
-use crate::api;
-use crate::cached::Products;
-use crate::tails::{self, Tails};
-=======
-use outbox::{Relay, RelayArgs, Wake};
-use tokio::sync::oneshot;
 
 use crate::api;
 use crate::cached::Products;
 use crate::idempotency;
 use crate::jobs::expire_orders;
->>>>>>> main
+use crate::tails::{self, Tails};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -71,32 +63,11 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
     Ok(expiry)
 }
 
-<<<<<<< HEAD
-/// Serves until the process is told to stop. The tails end after HTTP has drained, so that they deliver what the last
-/// requests decided.
-pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
-    let app = build(args).await?;
-    let tails = Tails::start(&args.tails, &args.database.database_url, &args.kafka, &app);
-    let watch = watch_database(args.database.database_url.clone(), process.readiness("database"));
-    let watch = tokio::spawn(watch);
-=======
-/// Serves until the process is told to stop. The relay ends after HTTP and the jobs, so that it publishes what they
+/// Serves until the process is told to stop. The tails end after HTTP and the jobs, so that they deliver what those
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let app = build(args).await?;
-    let relay = Relay::new(
-        RelayArgs {
-            database_url: args.database.database_url.clone(),
-            kafka: args.kafka.clone(),
-            source: "app-service",
-        },
-        app.wake.clone(),
-    );
-    let (drained, stop) = oneshot::channel::<()>();
-    let relay = tokio::spawn(relay.run(async {
-        // Also when the sender is dropped, because the server failed.
-        let _ = stop.await;
-    }));
+    let tails = Tails::start(&args.tails, &args.database.database_url, &args.kafka, &app);
     let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
     let expiring = tokio::spawn(expiring);
     let sweep = tokio::spawn(idempotency::sweep(
@@ -110,24 +81,17 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
         "app-service",
         move |up| readiness.set(up),
     ));
->>>>>>> main
 
     let served = process
         .http_behind_gateway(&args.http, move |config| api::configure(config, &app))
         .await;
-<<<<<<< HEAD
-    watch.abort();
-    tails.stop().await?;
-=======
     // When the server failed, nobody has told the job to stop; it ends with the process.
     if served.is_ok() {
         expiring.await.context("the expiry of orders ended early")?;
     }
-    drop(drained);
     watch.abort();
     sweep.abort();
-    relay.await.context("the relay ended early")?;
->>>>>>> main
+    tails.stop().await?;
     served
 }
 

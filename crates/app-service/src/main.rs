@@ -9,15 +9,12 @@ mod cached;
 mod call;
 mod cancellation;
 mod checkout;
-<<<<<<< HEAD
-mod invalidator;
-=======
 mod etag;
 mod fields;
 mod form;
 mod idempotency;
+mod invalidator;
 mod jobs;
->>>>>>> main
 mod models;
 mod node;
 mod page;
@@ -27,6 +24,7 @@ mod problems;
 mod query;
 mod read;
 mod refusal;
+mod restate;
 mod schema;
 mod tails;
 mod trouble;
@@ -37,7 +35,23 @@ use std::process::ExitCode;
 use chassis::{Process, ProcessArgs, Program, Service};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
+use crate::restate::Storefront;
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
+
+#[derive(Debug, clap::Subcommand)]
+enum Verbs {
+    #[command(flatten)]
+    Database(database::Command),
+    /// Look at the outbox and its tails, deliver again, state anew.
+    Outbox {
+        /// URL of the process's own database, as its runtime role.
+        #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+        database_url: String,
+        #[command(subcommand)]
+        command: outbox::Command,
+    },
+}
 
 fn main() -> ExitCode {
     chassis::main::<app::Args>()
@@ -50,7 +64,7 @@ impl Program for app::Args {
     };
     const ABOUT: &'static str =
         "The storefront: products, stock, customers and orders, published to Kafka as they change.";
-    type Verbs = database::Command;
+    type Verbs = Verbs;
 
     fn process(&self) -> &ProcessArgs {
         &self.process
@@ -60,7 +74,17 @@ impl Program for app::Args {
         app::serve(process, self).await
     }
 
-    async fn run(verb: database::Command) -> anyhow::Result<()> {
-        verb.run(MIGRATIONS).await
+    async fn run(verb: Verbs) -> anyhow::Result<()> {
+        match verb {
+            Verbs::Database(command) => command.run(MIGRATIONS).await,
+            Verbs::Outbox {
+                database_url,
+                command,
+            } => {
+                command
+                    .run(&database_url, &Storefront, &mut std::io::stdout())
+                    .await
+            }
+        }
     }
 }

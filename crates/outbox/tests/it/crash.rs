@@ -32,7 +32,11 @@ async fn a_cursor_from_before_a_crash_loses_rows_and_the_saved_one_does_not() {
     )
     .await;
     for _ in 0..100 {
-        number(&mut writer, "SELECT 1::bigint AS number FROM pg_current_xact_id()").await;
+        number(
+            &mut writer,
+            "SELECT 1::bigint AS number FROM pg_current_xact_id()",
+        )
+        .await;
     }
     reader.drain().await;
     let in_memory = reader.cursor.clone();

@@ -5,6 +5,7 @@ mod append;
 mod controls;
 mod crash;
 mod fixture;
+mod operator;
 mod publishing;
 mod random;
 mod reader;

@@ -7,7 +7,8 @@ use stack::{Options, Passwords, Server, Stack};
 use tempfile::TempDir;
 
 pub(crate) struct OwnServer {
-    stack: Stack,
+    /// `None` only while it is being dropped.
+    stack: Option<Stack>,
     dir: TempDir,
 }
 
@@ -27,20 +28,32 @@ impl OwnServer {
         options.external.kafka_bootstrap = Some(kafka.bootstrap_servers);
         options.external.kafka_login = kafka.sasl_username.zip(kafka.sasl_password);
         let stack = Stack::servers(options).await.unwrap();
-        OwnServer { stack, dir }
+        OwnServer {
+            stack: Some(stack),
+            dir,
+        }
     }
 
     pub(crate) fn superuser_url(&self) -> String {
-        self.stack.postgres_superuser_url("postgres")
+        self.stack().postgres_superuser_url("postgres")
     }
 
     /// As `pg_ctl stop -m immediate` or a kill leave it: what was not flushed is gone.
     pub(crate) fn crash(&mut self) {
-        self.stack.kill_server(Server::Postgres).unwrap();
+        self.stack
+            .as_mut()
+            .unwrap()
+            .kill_server(Server::Postgres)
+            .unwrap();
     }
 
     pub(crate) async fn start_again(&mut self) {
-        self.stack.start_server(Server::Postgres).await.unwrap();
+        self.stack
+            .as_mut()
+            .unwrap()
+            .start_server(Server::Postgres)
+            .await
+            .unwrap();
     }
 
     /// Copies the data folder of the server, which must not be running.
@@ -50,18 +63,35 @@ impl OwnServer {
 
     /// Puts the copy in the data folder's place.
     pub(crate) fn restore(&self) {
-        std::fs::remove_dir_all(self.data()).unwrap();
-        copy(&self.backup(), &self.data());
+        let data = self.data();
+        std::fs::remove_dir_all(&data).unwrap();
+        copy(&self.backup(), &data);
     }
 
+    fn stack(&self) -> &Stack {
+        self.stack.as_ref().unwrap()
+    }
+
+    /// In the test's folder, or, for a user that PostgreSQL refuses to run as, where the stack puts it instead.
     fn data(&self) -> PathBuf {
-        let data = self.dir.path().join("postgres/data");
-        assert!(data.exists(), "PostgreSQL's files are elsewhere");
-        data
+        let home = self.dir.path().join("postgres");
+        let name = home.to_string_lossy().replace('/', "-");
+        [home, PathBuf::from(format!("/var/tmp/plumbline{name}"))]
+            .map(|home| home.join("data"))
+            .into_iter()
+            .find(|data| data.exists())
+            .expect("PostgreSQL's files are elsewhere")
     }
 
     fn backup(&self) -> PathBuf {
         self.dir.path().join("backup")
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        drop(self.stack.take());
+        let _ = stack::delete(self.dir.path());
     }
 }
 
