@@ -7,11 +7,24 @@ mod availability;
 mod body;
 mod cached;
 mod call;
+mod cancellation;
 mod checkout;
+mod etag;
+mod fields;
+mod form;
+mod idempotency;
 mod invalidator;
+mod jobs;
 mod models;
+mod node;
+mod page;
+mod path;
+mod post;
+mod problems;
+mod query;
 mod read;
 mod refusal;
+mod restate;
 mod schema;
 mod tails;
 mod trouble;
@@ -19,46 +32,59 @@ mod write;
 
 use std::process::ExitCode;
 
-use chassis::Service;
-use clap::{Parser, Subcommand};
-use database::MigrateArgs;
+use chassis::{Process, ProcessArgs, Program, Service};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
-const SERVICE: Service = Service {
-    name: "app-service",
-    version: env!("CARGO_PKG_VERSION"),
-};
+use crate::restate::Storefront;
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
 
-/// The storefront: products, stock, customers and orders.
-#[derive(Debug, Parser)]
-#[command(name = SERVICE.name, version)]
-struct Command {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Serve the API to the gateway, and publish to Kafka what was decided.
-    Serve(Box<app::Args>),
-    /// Bring the database's tables up to this release, as their owner, and exit.
-    Migrate(MigrateArgs),
+#[derive(Debug, clap::Subcommand)]
+enum Verbs {
+    #[command(flatten)]
+    Database(database::Command),
+    /// Look at the outbox and its tails, deliver again, state anew.
+    Outbox {
+        /// URL of the process's own database, as its runtime role.
+        #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+        database_url: String,
+        #[command(subcommand)]
+        command: outbox::Command,
+    },
 }
 
 fn main() -> ExitCode {
-    let command: Command = match chassis::parse() {
-        Ok(command) => command,
-        Err(code) => return code,
+    chassis::main::<app::Args>()
+}
+
+impl Program for app::Args {
+    const SERVICE: Service = Service {
+        name: "app-service",
+        version: env!("CARGO_PKG_VERSION"),
     };
-    match command.verb {
-        Verb::Serve(args) => chassis::serve(SERVICE, &args.process, async |process| {
-            app::serve(process, &args).await
-        }),
-        Verb::Migrate(args) => chassis::once(SERVICE, async || {
-            let applied = database::migrate(&args, MIGRATIONS).await?;
-            tracing::info!(applied, "the database is up to date");
-            Ok(())
-        }),
+    const ABOUT: &'static str =
+        "The storefront: products, stock, customers and orders, published to Kafka as they change.";
+    type Verbs = Verbs;
+
+    fn process(&self) -> &ProcessArgs {
+        &self.process
+    }
+
+    async fn serve(&self, process: Process) -> anyhow::Result<()> {
+        app::serve(process, self).await
+    }
+
+    async fn run(verb: Verbs) -> anyhow::Result<()> {
+        match verb {
+            Verbs::Database(command) => command.run(MIGRATIONS).await,
+            Verbs::Outbox {
+                database_url,
+                command,
+            } => {
+                command
+                    .run(&database_url, &Storefront, &mut std::io::stdout())
+                    .await
+            }
+        }
     }
 }

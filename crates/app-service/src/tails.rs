@@ -1,16 +1,18 @@
-//! What follows the outbox: the relay to Kafka, the invalidator of the cache, and the deletion of old rows.
+//! What follows the outbox: the relay to Kafka, the invalidator of the cache, the deletion of old rows, and the search
+//! for versions without one.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use events::topics;
 use kafka::KafkaArgs;
-use outbox::{KafkaSink, KafkaSinkArgs, Retention, Sink, Tail, TailArgs, Topic};
+use outbox::{Check, KafkaSink, KafkaSinkArgs, Retention, Sink, Tail, TailArgs, Topic};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::invalidator::Invalidator;
+use crate::restate::Storefront;
 
 const SOURCE: &str = "app-service";
 
@@ -60,6 +62,8 @@ impl Tails {
             keep: ROWS_ARE_KEPT,
         };
         tails.running.spawn(retention.run(tails.told()));
+        let check = Check::<Storefront>::new(database_url.to_owned(), SOURCE);
+        tails.running.spawn(check.run(tails.told()));
         tails
     }
 

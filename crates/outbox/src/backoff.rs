@@ -47,11 +47,7 @@ impl Stop {
 
     pub(crate) async fn last_pass_is_over(&self) {
         let mut told = self.0.clone();
-        let since = told
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|since| *since);
+        let since = told.wait_for(Option::is_some).await.ok().and_then(|since| *since);
         let Some(since) = since else {
             // Nobody can tell any more, because the tail itself is being dropped.
             return std::future::pending().await;

@@ -7,12 +7,16 @@
 //!   one; a lease by the database's clock makes one of them the owner.
 //! - [`Retention`] deletes what every sink has had for long enough.
 
+mod aggregates;
 mod append;
 mod backoff;
+mod check;
+mod cli;
 mod kafka;
 mod lease;
 mod meter;
 mod page;
+mod restate;
 mod retention;
 mod sink;
 mod tail;
@@ -20,7 +24,10 @@ mod topics;
 mod trace;
 pub mod window;
 
+pub use aggregates::{Aggregates, Table};
 pub use append::{AppendError, Attribution, MAX_PAYLOAD, append_in_txn};
+pub use check::{Check, Unstated, unstated};
+pub use cli::Command;
 pub use kafka::{KafkaSink, KafkaSinkArgs};
 pub use page::{Page, Row};
 pub use retention::{Retention, delete_chunk};
