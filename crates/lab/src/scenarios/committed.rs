@@ -44,7 +44,7 @@ struct Row {
 }
 
 /// Compares now: what is being written or published meanwhile counts as lost.
-pub(crate) async fn check(sources: &Sources, watch: &LogWatch) -> anyhow::Result<Checked> {
+pub async fn check(sources: &Sources, watch: &LogWatch) -> anyhow::Result<Checked> {
     let mut conn = sources.connect("app").await?;
     let sql = format!(
         "SELECT kind, id, version, coalesce(stated, 0) AS stated
@@ -58,11 +58,7 @@ pub(crate) async fn check(sources: &Sources, watch: &LogWatch) -> anyhow::Result
 }
 
 /// Waits until everything that is committed is in the log, or `patience` is over; what is missing then is lost.
-pub(crate) async fn settle(
-    sources: &Sources,
-    watch: &LogWatch,
-    patience: Duration,
-) -> anyhow::Result<Checked> {
+pub async fn settle(sources: &Sources, watch: &LogWatch, patience: Duration) -> anyhow::Result<Checked> {
     let deadline = Instant::now() + patience;
     loop {
         let checked = check(sources, watch).await?;

@@ -87,13 +87,14 @@ pub async fn run(stack: &mut Stack, plan: Plan) -> anyhow::Result<Report> {
     stack.kill_server(Server::Kafka)?;
     tokio::time::sleep(plan.down).await;
     writes.push(Writes::of("Kafka down", begun, load.take_phase()));
+    begun = Instant::now();
     stack.start_server(Server::Kafka).await?;
     let back = Instant::now();
     let missing = committed::check(&sources, &watch).await?;
     tracing::info!("Kafka is back, and {} facts wait", number(missing.lost));
     until_published(&watch, missing.committed).await?;
     let drained_seconds = back.elapsed().as_secs_f64();
-    writes.push(Writes::of("drained", back, load.take_phase()));
+    writes.push(Writes::of("starting, draining", begun, load.take_phase()));
     load.stop().await;
     let checked = committed::settle(&sources, &watch, SETTLE).await?;
     watch.stop().await;

@@ -5,7 +5,7 @@ pub mod kafka_down;
 pub mod kill;
 mod prey;
 pub mod relay_kill;
-mod relay_report;
+pub mod relay_report;
 mod report;
 
 use clap::Subcommand;

@@ -9,6 +9,7 @@ mod diagram;
 mod forbidden;
 mod graph;
 mod ledger;
+mod relay;
 mod shop;
 mod sockets;
 mod whole;

@@ -24,7 +24,7 @@ pub(crate) struct WholeStack {
 /// Waits for its turn and starts everything from the binaries that belong to this test. `env` is added to the environment of every
 /// process.
 pub(crate) async fn start(name: &str, env: Vec<(String, String)>) -> WholeStack {
-    let turn = TURN.lock().await;
+    let turn = turn().await;
     let folder = Folder::make(&format!("test-{name}")).unwrap_or_else(|error| panic!("{error:#}"));
     let mut options = folder.options(&binaries()).unwrap();
     options.env = env;
@@ -46,8 +46,13 @@ pub(crate) async fn start(name: &str, env: Vec<(String, String)>) -> WholeStack 
     }
 }
 
+/// Waits until no other test runs a system.
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
 /// `target/debug`, seen from `target/debug/deps/it-…`, unless the environment says otherwise.
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     if let Some(folder) = std::env::var_os("PLUMBLINE_STACK_BINARIES") {
         return folder.into();
     }
