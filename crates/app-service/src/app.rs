@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cache::{Cache, CacheArgs, Namespace, Policy};
 use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Unavailable};
-use database::{DatabaseArgs, Pool};
+use database::DatabaseArgs;
 use identity::Verifier;
 use kafka::KafkaArgs;
 use outbox::Wake;
 
 use crate::api;
 use crate::cached::Products;
+use crate::checkout::Pool;
 use crate::idempotency;
 use crate::jobs::expire_orders;
 use crate::tails::{self, Tails};
@@ -39,6 +40,16 @@ pub(crate) struct Args {
     /// JWK set file with the public keys that the gateway's assertions are verified with; it is re-read when it changes.
     #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE", value_parser = identity::key_set_file, help_heading = "Identity")]
     assertion_jwks_file: PathBuf,
+
+    /// Most requests that wait for a database connection at once; beyond it a request is answered with 503. The default
+    /// is four for each connection.
+    #[arg(
+        long,
+        env = "DB_MAX_WAITING",
+        value_name = "COUNT",
+        help_heading = "PostgreSQL"
+    )]
+    db_max_waiting: Option<usize>,
 
     /// How often idempotency keys that are older than 24 hours are deleted.
     #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
@@ -76,7 +87,7 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     ));
     let readiness = process.readiness("database");
     let watch = tokio::spawn(database::watch(
-        app.pool.clone(),
+        app.pool.connections().clone(),
         args.database.database_url.clone(),
         "app-service",
         move |up| readiness.set(up),
@@ -103,6 +114,9 @@ async fn build(args: &Args) -> anyhow::Result<App> {
     database::wait_until_up(&pool, args.database.start_timeout)
         .await
         .map_err(|error| Unavailable(error.to_string()))?;
+    let most_waiting = args.db_max_waiting;
+    let most_waiting = most_waiting.unwrap_or(args.database.db_max_connections.saturating_mul(4));
+    let pool = Pool::new(pool, most_waiting);
     let products = Products::new(pool.clone());
     let products = Cache::start(&args.cache)
         .await

@@ -3,14 +3,13 @@
 use bytes::Bytes;
 use cache::{LoadError, Loaded, Namespace, Source, Unavailable};
 use chassis::Problem;
-use database::Pool;
 use domain::{ProductId, ProductStatus};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
 use crate::answer;
 use crate::api::products::ProductBody;
-use crate::checkout::Checkout;
+use crate::checkout::{Checkout, Pool};
 use crate::etag;
 use crate::models::product;
 use crate::read::observed;

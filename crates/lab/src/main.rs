@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
-use lab::benches::{Bench, relay_drain, relay_latency, smoke};
+use lab::benches::{Bench, idle, relay_drain, relay_latency, smoke};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
-use lab::scenarios::{Scenario, kafka_down, kill, relay_kill};
+use lab::scenarios::{Scenario, kafka_down, kill, relay_kill, roll};
 use lab::{Arena, Folder};
 use serde::Serialize;
 
@@ -87,11 +87,13 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Bench::Smoke => bench_smoke(&output).await,
             Bench::RelayDrain(plan) => bench_relay_drain(&plan, &output).await,
             Bench::RelayLatency(plan) => bench_relay_latency(plan, &output).await,
+            Bench::Idle(plan) => bench_idle(plan, &output).await,
         },
         Verb::Chaos { which, output } => match which {
             Scenario::Kill(plan) => chaos_kill(plan, &output).await,
             Scenario::RelayKill(plan) => chaos_relay_kill(plan, &output).await,
             Scenario::KafkaDown(plan) => chaos_kafka_down(plan, &output).await,
+            Scenario::Roll(plan) => chaos_roll(plan, &output).await,
         },
         Verb::Ledger { wait, output } => {
             let sources = Sources::of_running(&stack::find_root()?)?;
@@ -149,7 +151,9 @@ async fn chaos_kill(plan: kill::Plan, output: &Output) -> anyhow::Result<ExitCod
     let mut arena = Arena::up(folder, options).await?;
     let report = kill::run(&mut arena.stack, plan).await;
     let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
-    end(arena, report, passed, output).await
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
 }
 
 async fn chaos_relay_kill(plan: relay_kill::Plan, output: &Output) -> anyhow::Result<ExitCode> {
@@ -159,7 +163,9 @@ async fn chaos_relay_kill(plan: relay_kill::Plan, output: &Output) -> anyhow::Re
     let mut arena = relay_kill::arena(folder, options).await?;
     let report = relay_kill::run(&mut arena.stack, plan).await;
     let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
-    end(arena, report, passed, output).await
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
 }
 
 async fn chaos_kafka_down(plan: kafka_down::Plan, output: &Output) -> anyhow::Result<ExitCode> {
@@ -169,28 +175,54 @@ async fn chaos_kafka_down(plan: kafka_down::Plan, output: &Output) -> anyhow::Re
     let mut arena = Arena::servers(folder, options).await?;
     let report = kafka_down::run(&mut arena.stack, plan).await;
     let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
-    end(arena, report, passed, output).await
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
 }
 
-/// Ends a scenario's stack, and keeps what is there to be looked at when it did not pass.
-async fn end<R: fmt::Display + Serialize>(
-    arena: Arena,
-    report: anyhow::Result<R>,
-    passed: bool,
-    output: &Output,
-) -> anyhow::Result<ExitCode> {
+async fn chaos_roll(plan: roll::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("chaos-roll")?;
+    let mut options = folder.options(&binaries)?;
+    options.fsync = false;
+    options.replicas = roll::replicas();
+    options.env = roll::environment(&folder)?;
+    let mut arena = Arena::up(folder, options).await?;
+    let report = roll::run(&mut arena.stack, plan).await;
+    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
+}
+
+async fn bench_idle(plan: idle::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-idle")?;
+    let options = folder.options(&binaries)?;
+    let arena = Arena::up(folder, options).await?;
+    let report = idle::run(&arena.stack, plan).await;
+    arena.down().await;
+    let report = report?;
+    print(&report, output)?;
+    Ok(exit_code(report.failures().is_empty()))
+}
+
+/// What a failed run left behind is kept for whoever asks why.
+async fn finish(arena: Arena, passed: bool) {
     if passed {
         arena.down().await;
     } else {
         let kept = arena.down_and_keep().await;
         tracing::warn!("its data and logs are kept in {}", kept.display());
     }
-    print(&report?, output)?;
-    Ok(if passed {
+}
+
+fn exit_code(passed: bool) -> ExitCode {
+    if passed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }
 
 /// Builds what a stack runs, in release, and returns where it is. Cargo shows its progress. `PLUMBLINE_STACK_BINARIES` names a folder

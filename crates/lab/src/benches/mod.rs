@@ -4,10 +4,11 @@ mod backlog;
 mod bare;
 mod cpu;
 mod direct;
+pub mod idle;
 pub mod relay_drain;
 pub mod relay_latency;
 pub mod smoke;
-mod unlimited;
+pub(crate) mod unlimited;
 
 use clap::Subcommand;
 
@@ -20,4 +21,6 @@ pub enum Bench {
     RelayDrain(relay_drain::Plan),
     /// How long a fact takes from its transaction to Kafka, and what the tails cost while nobody writes
     RelayLatency(relay_latency::Plan),
+    /// Memory of each process when nobody asks anything of it
+    Idle(idle::Plan),
 }

@@ -7,6 +7,7 @@ mod prey;
 pub mod relay_kill;
 pub mod relay_report;
 mod report;
+pub mod roll;
 
 use clap::Subcommand;
 
@@ -19,4 +20,6 @@ pub enum Scenario {
     RelayKill(relay_kill::Plan),
     /// Kafka down for a while, and writes go on
     KafkaDown(kafka_down::Plan),
+    /// Rolling restart of gateway and app-service under load; every request is answered
+    Roll(roll::Plan),
 }

@@ -4,12 +4,15 @@
 
 mod arrows;
 mod chaos;
+mod configuration;
 mod containers;
 mod diagram;
 mod forbidden;
 mod graph;
 mod ledger;
 mod relay;
+mod roll;
 mod shop;
 mod sockets;
+mod telemetry;
 mod whole;
