@@ -6,16 +6,17 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cache::CacheArgs;
 use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Unavailable};
-use database::{DatabaseArgs, Pool};
+use database::DatabaseArgs;
 use identity::Verifier;
 use kafka::KafkaArgs;
-use outbox::{Relay, RelayArgs, Wake};
-use tokio::sync::oneshot;
+use outbox::Wake;
 
 use crate::api;
 use crate::cached::Cached;
+use crate::checkout::Pool;
 use crate::idempotency;
 use crate::jobs::expire_orders;
+use crate::tails::{self, Tails};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,6 +30,8 @@ pub(crate) struct Args {
     cache: CacheArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
+    #[command(flatten)]
+    tails: tails::Args,
 
     /// How long an order may stay unpaid; then it is cancelled and its goods are back in stock: 1s to 30days.
     #[arg(long, env = "ORDER_EXPIRY", value_name = "DURATION", default_value = "30m", value_parser = order_expiry)]
@@ -37,6 +40,16 @@ pub(crate) struct Args {
     /// JWK set file with the public keys that the gateway's assertions are verified with; it is re-read when it changes.
     #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE", value_parser = identity::key_set_file, help_heading = "Identity")]
     assertion_jwks_file: PathBuf,
+
+    /// Most requests that wait for a database connection at once; beyond it a request is answered with 503. The default
+    /// is four for each connection.
+    #[arg(
+        long,
+        env = "DB_MAX_WAITING",
+        value_name = "COUNT",
+        help_heading = "PostgreSQL"
+    )]
+    db_max_waiting: Option<usize>,
 
     /// How often idempotency keys that are older than 24 hours are deleted.
     #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
@@ -61,23 +74,11 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
     Ok(expiry)
 }
 
-/// Serves until the process is told to stop. The relay ends after HTTP and the jobs, so that it publishes what they
+/// Serves until the process is told to stop. The tails end after HTTP and the jobs, so that they deliver what those
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let app = build(args).await?;
-    let relay = Relay::new(
-        RelayArgs {
-            database_url: args.database.database_url.clone(),
-            kafka: args.kafka.clone(),
-            source: "app-service",
-        },
-        app.wake.clone(),
-    );
-    let (drained, stop) = oneshot::channel::<()>();
-    let relay = tokio::spawn(relay.run(async {
-        // Also when the sender is dropped, because the server failed.
-        let _ = stop.await;
-    }));
+    let tails = Tails::start(&args.tails, &args.database.database_url, &args.kafka, &app);
     let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
     let expiring = tokio::spawn(expiring);
     let sweep = tokio::spawn(idempotency::sweep(
@@ -86,7 +87,7 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     ));
     let readiness = process.readiness("database");
     let watch = tokio::spawn(database::watch(
-        app.pool.clone(),
+        app.pool.connections().clone(),
         args.database.database_url.clone(),
         "app-service",
         move |up| readiness.set(up),
@@ -99,10 +100,9 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     if served.is_ok() {
         expiring.await.context("the expiry of orders ended early")?;
     }
-    drop(drained);
     watch.abort();
     sweep.abort();
-    relay.await.context("the relay ended early")?;
+    tails.stop().await?;
     served
 }
 
@@ -114,6 +114,9 @@ async fn build(args: &Args) -> anyhow::Result<App> {
     database::wait_until_up(&pool, args.database.start_timeout)
         .await
         .map_err(|error| Unavailable(error.to_string()))?;
+    let most_waiting = args.db_max_waiting;
+    let most_waiting = most_waiting.unwrap_or(args.database.db_max_connections.saturating_mul(4));
+    let pool = Pool::new(pool, most_waiting);
     // Half of the connections: whatever happens to Redis, the other half is the writes'.
     let loads = args.database.db_max_connections / 2;
     let cached = Cached::start(&args.cache, &pool, loads)

@@ -9,11 +9,15 @@ use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
+use crate::call::time_left;
 use crate::fields::Fields;
 use crate::form;
 use crate::node::Node;
-use crate::problems::{BODY_TOO_LARGE, INCOMPLETE_BODY, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE};
+use crate::problems::{
+    BODY_TOO_LARGE, BODY_TOO_SLOW, INCOMPLETE_BODY, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE,
+};
 
 /// A body that has been received and not looked at: a handler first asks whether the caller may.
 pub(crate) struct Body {
@@ -31,15 +35,16 @@ impl FromRequest for Body {
         let media_type = request.content_type().to_owned();
         let content_type = request.headers().get(CONTENT_TYPE);
         let content_type = content_type.map_or_else(Vec::new, |value| value.as_bytes().to_vec());
-        let receiving = web::Bytes::from_request(request, payload);
+        let receiving = timeout(time_left(request), web::Bytes::from_request(request, payload));
         async move {
             match receiving.await {
-                Ok(bytes) => Ok(Body {
+                Err(_) => Err(BODY_TOO_SLOW.problem()),
+                Ok(Ok(bytes)) => Ok(Body {
                     media_type,
                     content_type,
                     bytes,
                 }),
-                Err(error) => Err(match error.as_error::<PayloadError>() {
+                Ok(Err(error)) => Err(match error.as_error::<PayloadError>() {
                     Some(PayloadError::Overflow) => BODY_TOO_LARGE.problem(),
                     _ => INCOMPLETE_BODY.problem(),
                 }),

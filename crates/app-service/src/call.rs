@@ -26,7 +26,7 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     /// When the request arrived, in the microseconds that PostgreSQL keeps.
     pub(crate) at: OffsetDateTime,
-    deadline: Instant,
+    pub(crate) deadline: Instant,
 }
 
 impl Call {
@@ -105,7 +105,8 @@ fn unauthenticated(detail: &'static str) -> Problem {
     UNAUTHENTICATED.because(detail)
 }
 
-fn time_left(request: &HttpRequest) -> Duration {
+/// How long the caller still waits, and no longer than a request may take.
+pub(crate) fn time_left(request: &HttpRequest) -> Duration {
     request
         .headers()
         .get(DEADLINE)

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use database::Pool;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_query;
@@ -14,7 +13,7 @@ use diesel::sql_types::{BigInt, Double};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::answer::{Answer, Stored};
-use crate::checkout::Checkout;
+use crate::checkout::{Checkout, Pool};
 use crate::schema::idempotency_key as table;
 use crate::trouble::{self, Trouble};
 

@@ -13,6 +13,7 @@ mod etag;
 mod fields;
 mod form;
 mod idempotency;
+mod invalidator;
 mod jobs;
 mod models;
 mod node;
@@ -23,7 +24,9 @@ mod problems;
 mod query;
 mod read;
 mod refusal;
+mod restate;
 mod schema;
+mod tails;
 mod trouble;
 mod write;
 
@@ -32,7 +35,26 @@ use std::process::ExitCode;
 use chassis::{Process, ProcessArgs, Program, Service};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
+use crate::restate::Storefront;
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
+
+#[derive(Debug, clap::Subcommand)]
+enum Verbs {
+    #[command(flatten)]
+    Database(database::Command),
+    /// Look at the outbox and its tails, deliver again, state anew.
+    Outbox {
+        /// URL of the process's own database, as its runtime role.
+        #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+        database_url: String,
+        #[command(subcommand)]
+        command: outbox::Command,
+    },
+    /// Look at an entry of the cache, or make it forget one.
+    #[command(subcommand)]
+    Cache(cache::Command),
+}
 
 fn main() -> ExitCode {
     chassis::main::<app::Args>()
@@ -45,7 +67,7 @@ impl Program for app::Args {
     };
     const ABOUT: &'static str =
         "The storefront: products, stock, customers and orders, published to Kafka as they change.";
-    type Verbs = Verb;
+    type Verbs = Verbs;
 
     fn process(&self) -> &ProcessArgs {
         &self.process
@@ -55,23 +77,21 @@ impl Program for app::Args {
         app::serve(process, self).await
     }
 
-    async fn run(verb: Verb) -> anyhow::Result<()> {
+    async fn run(verb: Verbs) -> anyhow::Result<()> {
         match verb {
-            Verb::Database(verb) => verb.run(MIGRATIONS).await,
-            Verb::Cache(verb) => {
-                print!("{}", verb.run().await?);
+            Verbs::Database(command) => command.run(MIGRATIONS).await,
+            Verbs::Outbox {
+                database_url,
+                command,
+            } => {
+                command
+                    .run(&database_url, &Storefront, &mut std::io::stdout())
+                    .await
+            }
+            Verbs::Cache(command) => {
+                print!("{}", command.run().await?);
                 Ok(())
             }
         }
     }
-}
-
-/// What an operator may ask for.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Verb {
-    #[command(flatten)]
-    Database(database::Command),
-    /// Look at an entry of the cache, or make it forget one.
-    #[command(subcommand)]
-    Cache(cache::Command),
 }

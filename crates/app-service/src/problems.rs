@@ -82,6 +82,9 @@ kinds! {
     BODY_TOO_LARGE = 413 "body-too-large" "the body is too large",
         when "The body is longer than the limit (64 KiB as delivered).",
         remedy "send less";
+    BODY_TOO_SLOW = 408 "body-too-slow" "the body did not arrive in time",
+        when "The time that the request had was over before its body had arrived.",
+        remedy "send the request again";
     INCOMPLETE_BODY = 400 "incomplete-body" "the body did not arrive as announced",
         when "The connection brought less or other bytes than the head announced.",
         remedy "send the request again";
@@ -146,13 +149,13 @@ kinds! {
 
     // What is wrong here.
     OVERLOADED = 503 "overloaded" "too busy",
-        when "No database connection was free, a lock was held too long, or the database was away. Nothing was changed.",
+        when "Too many requests waited for a database connection, none was free, a lock was held too long, or the database was away. Nothing was changed.",
         remedy "try again after the seconds that Retry-After says";
     DEADLINE_EXCEEDED = 504 "deadline-exceeded" "the request took too long",
         when "The time that the request had was over before anything was decided. Nothing was changed.",
         remedy "try again later, a POST with the same Idempotency-Key";
     OUTCOME_UNKNOWN = 500 "outcome-unknown" "the outcome is unknown",
-        when "The change was sent to the database, and its acknowledgement did not come.",
+        when "The change was sent to the database, and its acknowledgement did not come in time.",
         remedy "repeat a POST with the same Idempotency-Key; otherwise read before you try again";
 }
 

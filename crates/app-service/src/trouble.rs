@@ -13,6 +13,9 @@ use crate::problems::OVERLOADED;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
+    /// Too many wait for a connection already.
+    #[error("the queue for database connections is full")]
+    QueueFull,
     /// No connection was free in time, or none could be made.
     #[error("no database connection: {0}")]
     Pool(#[from] PoolError),
@@ -59,7 +62,7 @@ const LOCK_TIMEOUT: &str = "canceling statement due to lock timeout";
 /// Whether the same request may well succeed a moment later.
 pub(crate) fn passes(trouble: &Trouble) -> bool {
     match trouble {
-        Trouble::Pool(_) => true,
+        Trouble::QueueFull | Trouble::Pool(_) => true,
         Trouble::Database(DieselError::DatabaseError(kind, information)) => match kind {
             DatabaseErrorKind::SerializationFailure
             | DatabaseErrorKind::UnableToSendCommand

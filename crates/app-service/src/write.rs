@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use chassis::{Problem, trace};
-use database::Pool;
 use diesel_async::{
     AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _,
 };
 use envelope::Fact;
 use outbox::Attribution;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tracing::{Instrument as _, Span};
 
 use crate::answer::Answer;
 use crate::app::App;
 use crate::cached::Change;
 use crate::call::Call;
-use crate::checkout::Checkout;
+use crate::checkout::{Checkout, Pool};
 use crate::idempotency::{Claim, Use};
 use crate::post::Post;
 use crate::problems::{IDEMPOTENCY_KEY_IN_USE, IDEMPOTENCY_KEY_REUSED, OUTCOME_UNKNOWN};
@@ -136,10 +135,12 @@ async fn transact<T>(
     let (conn, decided) = observed("transaction", proposing).await??;
     // In a task of its own, which a caller that hangs up does not take along: between COMMIT and invalidation lies a
     // stale cache.
-    let finishing = finish(app.clone(), conn, decided.facts).in_current_span();
-    tokio::spawn(finishing)
-        .await
-        .unwrap_or_else(|panicked| Err(Problem::internal(panicked)))?;
+    let finishing = tokio::spawn(finish(app.clone(), conn, decided.facts).in_current_span());
+    match timeout_at(call.deadline, finishing).await {
+        Ok(Ok(finished)) => finished?,
+        Ok(Err(panicked)) => return Err(Problem::internal(panicked)),
+        Err(late) => return Err(outcome_unknown().caused_by(late)),
+    }
     Ok(decided.answer)
 }
 

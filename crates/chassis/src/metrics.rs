@@ -1,13 +1,16 @@
 //! Prometheus metrics: the recorder behind the `metrics` macros. The admin server renders it.
 
 use anyhow::{Context as _, anyhow};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::build;
 use crate::resources;
 use crate::run::Service;
 
-/// Upper bounds in seconds, for every histogram: from a cached read (half a millisecond) to the longest deadline.
+/// Upper bounds for histograms whose name ends in `_rows`.
+const ROWS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_000.0, 4_000.0, 16_000.0];
+
+/// Upper bounds in seconds, for every other histogram: from a cached read (half a millisecond) to the longest deadline.
 const SECONDS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
@@ -23,6 +26,8 @@ impl Metrics {
     pub(crate) fn install(service: Service) -> anyhow::Result<Metrics> {
         let recorder = PrometheusBuilder::new()
             .set_buckets(&SECONDS)
+            .context("invalid histogram buckets")?
+            .set_buckets_for_metric(Matcher::Suffix("_rows".to_owned()), &ROWS)
             .context("invalid histogram buckets")?
             .install_recorder()
             .map_err(|error| anyhow!("cannot install the metrics recorder: {error}"))?;

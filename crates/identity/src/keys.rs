@@ -34,8 +34,14 @@ type ById = HashMap<String, DecodingKey>;
 /// The public keys of a JWK set file, by key id, as the file's last good version has them.
 pub(crate) struct Keys {
     path: PathBuf,
-    current: RwLock<Arc<ById>>,
+    current: RwLock<Arc<Current>>,
     seen: Mutex<Seen>,
+}
+
+pub(crate) struct Current {
+    by_id: ById,
+    /// Counts the versions of the file that came into force.
+    generation: u64,
 }
 
 struct Seen {
@@ -64,7 +70,10 @@ impl Keys {
         })?;
         Ok(Keys {
             path: path.to_owned(),
-            current: RwLock::new(Arc::new(keys)),
+            current: RwLock::new(Arc::new(Current {
+                by_id: keys,
+                generation: 0,
+            })),
             seen: Mutex::new(Seen {
                 at: Instant::now(),
                 content: Some(content),
@@ -72,15 +81,11 @@ impl Keys {
         })
     }
 
-    /// The key named `kid`. Looks at the file first when the last look is too long ago; that reads a few kilobytes on
-    /// the calling thread, once in two seconds for all threads together.
-    pub(crate) fn find(&self, kid: &str) -> Option<DecodingKey> {
+    /// The keys in force. Looks at the file first when the last look is too long ago; that reads a few kilobytes on the
+    /// calling thread, once in two seconds for all threads together.
+    pub(crate) fn current(&self) -> Arc<Current> {
         self.look_if_due();
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(kid)
-            .cloned()
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn look_if_due(&self) {
@@ -108,7 +113,11 @@ impl Keys {
         match parsed {
             Ok(keys) => {
                 tracing::info!(file = %self.path.display(), keys = keys.len(), "the key set changed");
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                *current = Arc::new(Current {
+                    by_id: keys,
+                    generation: current.generation + 1,
+                });
                 Look::Replaced
             }
             Err(reason) => {
@@ -120,6 +129,17 @@ impl Keys {
                 Look::Kept
             }
         }
+    }
+}
+
+impl Current {
+    pub(crate) fn find(&self, kid: &str) -> Option<&DecodingKey> {
+        self.by_id.get(kid)
+    }
+
+    /// Higher than that of the keys before.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 }
 
@@ -246,14 +266,14 @@ mod tests {
         write("{");
         assert_eq!(look(), Look::Kept);
         assert_eq!(look(), Look::Unchanged, "a broken version is judged once");
-        assert!(keys.find("a").is_some());
+        assert!(keys.current().find("a").is_some());
         write(&set(&[&KEY.replace(r#""a""#, r#""b""#)]));
         assert_eq!(look(), Look::Replaced);
-        assert!(keys.find("a").is_none());
-        assert!(keys.find("b").is_some());
+        assert!(keys.current().find("a").is_none());
+        assert!(keys.current().find("b").is_some());
         std::fs::remove_file(file.path()).unwrap();
         assert_eq!(look(), Look::Kept);
         assert_eq!(look(), Look::Unchanged);
-        assert!(keys.find("b").is_some());
+        assert!(keys.current().find("b").is_some());
     }
 }

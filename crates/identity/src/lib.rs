@@ -18,6 +18,7 @@ mod args;
 mod assertion;
 mod caller;
 mod keys;
+mod verified;
 mod verifier;
 
 pub use args::{IssuerArgs, key_set_file};

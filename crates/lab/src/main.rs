@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
-use lab::benches::{Bench, smoke};
+use lab::benches::{Bench, idle, smoke};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
-use lab::scenarios::{Scenario, kill};
+use lab::scenarios::{Scenario, kill, roll};
 use lab::{Arena, Folder};
 use serde::Serialize;
 
@@ -85,9 +85,11 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Bench { which, output } => match which {
             Bench::Smoke => bench_smoke(&output).await,
+            Bench::Idle(plan) => bench_idle(plan, &output).await,
         },
         Verb::Chaos { which, output } => match which {
             Scenario::Kill(plan) => chaos_kill(plan, &output).await,
+            Scenario::Roll(plan) => chaos_roll(plan, &output).await,
         },
         Verb::Ledger { wait, output } => {
             let sources = Sources::of_running(&stack::find_root()?)?;
@@ -123,18 +125,54 @@ async fn chaos_kill(plan: kill::Plan, output: &Output) -> anyhow::Result<ExitCod
     let mut arena = Arena::up(folder, options).await?;
     let report = kill::run(&mut arena.stack, plan).await;
     let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
+}
+
+async fn chaos_roll(plan: roll::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("chaos-roll")?;
+    let mut options = folder.options(&binaries)?;
+    options.fsync = false;
+    options.replicas = roll::replicas();
+    options.env = roll::environment(&folder)?;
+    let mut arena = Arena::up(folder, options).await?;
+    let report = roll::run(&mut arena.stack, plan).await;
+    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
+}
+
+async fn bench_idle(plan: idle::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-idle")?;
+    let options = folder.options(&binaries)?;
+    let arena = Arena::up(folder, options).await?;
+    let report = idle::run(&arena.stack, plan).await;
+    arena.down().await;
+    let report = report?;
+    print(&report, output)?;
+    Ok(exit_code(report.failures().is_empty()))
+}
+
+/// What a failed run left behind is kept for whoever asks why.
+async fn finish(arena: Arena, passed: bool) {
     if passed {
         arena.down().await;
     } else {
         let kept = arena.down_and_keep().await;
         tracing::warn!("its data and logs are kept in {}", kept.display());
     }
-    print(&report?, output)?;
-    Ok(if passed {
+}
+
+fn exit_code(passed: bool) -> ExitCode {
+    if passed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }
 
 /// Builds what a stack runs, in release, and returns where it is. Cargo shows its progress.

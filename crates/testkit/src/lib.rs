@@ -5,11 +5,13 @@
 
 mod database;
 mod eventually;
+mod judge;
 mod kafka;
 mod produce;
 
 pub use database::Database;
 pub use eventually::eventually;
+pub use judge::{Verdict, Version, judge};
 pub use kafka::{kafka_args, topic};
 pub use produce::{produce, produce_as};
 

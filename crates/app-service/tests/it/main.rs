@@ -6,11 +6,15 @@
 mod authorization;
 mod bad_input;
 mod catalogue;
+mod concurrency;
 mod constraints;
 mod customers;
+mod expiry;
 mod idempotency;
 mod orders;
+mod pages;
 mod preconditions;
 mod shop;
 mod stock;
 mod trouble;
+mod wrong;

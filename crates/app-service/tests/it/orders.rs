@@ -1,5 +1,4 @@
 use diesel_async::SimpleAsyncConnection as _;
-use futures_util::future::join_all;
 use identity::Caller;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -92,6 +91,56 @@ async fn an_order_is_placed_paid_and_cancelled_with_a_fact_for_each_version() {
             "stock.adjusted@3"
         ]
     );
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn a_paid_order_is_shipped_and_stays_so() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(5, json!({})).await;
+    let order = shop
+        .order(&ada, &[(&mug, 1)])
+        .await
+        .expect(StatusCode::CREATED)
+        .id();
+    let step = async |by: &Caller, step: &str| {
+        shop.post(by, &format!("/v1/orders/{order}/{step}"), json!({}))
+            .await
+    };
+
+    let early = step(&fulfilment(), "shipment").await;
+    let early = early.expect_problem(409, "order-not-shippable");
+    assert_eq!(early.body["order_status"], "placed");
+    step(&cashier(), "payment").await.expect(StatusCode::OK);
+    let shipped = step(&fulfilment(), "shipment").await.expect(StatusCode::OK);
+    assert_eq!(
+        (&shipped.body["status"], &shipped.body["version"]),
+        (&json!("shipped"), &json!(3))
+    );
+    assert!(shipped.body["shipped_at"].is_string(), "{}", shipped.body);
+    assert_eq!(shipped.header("etag"), "\"1-3\"");
+    let read = shop.get(&ada, &format!("/v1/orders/{order}")).await;
+    assert_eq!(read.body, shipped.body);
+
+    for (by, again, slug) in [
+        (cashier(), "payment", "order-not-payable"),
+        (fulfilment(), "shipment", "order-not-shippable"),
+        (fulfilment(), "cancellation", "order-not-cancellable"),
+        (ada.clone(), "cancellation", "order-not-cancellable"),
+    ] {
+        let refused = step(&by, again).await.expect_problem(409, slug);
+        assert_eq!(refused.body["order_status"], "shipped");
+    }
+    assert_eq!(shop.quantity(&mug).await, 4, "what has left does not come back");
+    assert_eq!(
+        shop.history(&order).await,
+        ["order.placed@1", "order.paid@2", "order.shipped@3"]
+    );
+    let fact = shop.facts().await.pop().unwrap();
+    assert_eq!(fact.actor, "main:fulfilment");
+    assert_eq!(fact.payload(), shipped.body);
     shop.check_facts().await;
 }
 
@@ -261,26 +310,6 @@ async fn an_order_that_can_t_be_filled_takes_nothing() {
 }
 
 #[tokio::test]
-async fn the_last_item_is_sold_once() {
-    let shop = Shop::open().await;
-    let ada = shopper("ada");
-    shop.register(&ada).await;
-    let mug = shop.product(1, json!({})).await;
-    let replies = join_all((0..16).map(async |_| shop.order(&ada, &[(&mug, 1)]).await)).await;
-    let sold = replies
-        .iter()
-        .filter(|reply| reply.status == StatusCode::CREATED)
-        .count();
-    let refused = replies
-        .iter()
-        .filter(|reply| reply.status == StatusCode::CONFLICT)
-        .count();
-    assert_eq!((sold, refused), (1, 15), "{replies:?}");
-    assert_eq!(shop.quantity(&mug).await, 0);
-    shop.check_facts().await;
-}
-
-#[tokio::test]
 async fn orders_and_cancellations_lock_stock_by_product_id_whatever_the_order_of_lines() {
     let shop = Shop::open().await;
     let ada = shopper("ada");
@@ -313,54 +342,6 @@ async fn orders_and_cancellations_lock_stock_by_product_id_whatever_the_order_of
         other.batch_execute("ROLLBACK").await.unwrap();
         holder.batch_execute("ROLLBACK").await.unwrap();
         request.await.unwrap().expect(expected);
-    }
-    shop.check_facts().await;
-}
-
-#[tokio::test]
-async fn mixed_concurrent_orders_edits_and_cancellations_leave_the_stock_as_it_was() {
-    let shop = Shop::open().await;
-    let ada = shopper("ada");
-    shop.register(&ada).await;
-    let mut products = Vec::new();
-    for _ in 0..4 {
-        products.push(shop.product(3, json!({})).await);
-    }
-    // Each worker buys overlapping products in another order of lines, edits one, and gives back what it got.
-    let worker = async |index: usize| {
-        for round in 0..8 {
-            let product = |n: usize| products[(index + n * (1 + round % 3)) % products.len()].as_str();
-            let lines = if index.is_multiple_of(2) {
-                [(product(0), 1), (product(1), 2)]
-            } else {
-                [(product(1), 1), (product(0), 2)]
-            };
-            if lines[0].0 == lines[1].0 {
-                continue;
-            }
-            let reply = shop.order(&ada, &lines).await;
-            if reply.status == StatusCode::CREATED {
-                let path = format!("/v1/orders/{}", reply.id());
-                let edit = json!({"name": format!("Mug {index} {round}")});
-                shop.patch(&merchandiser(), &format!("/v1/products/{}", product(0)), edit)
-                    .await
-                    .expect(StatusCode::OK);
-                shop.post(&ada, &format!("{path}/cancellation"), json!({}))
-                    .await
-                    .expect(StatusCode::OK);
-            } else {
-                reply.expect_problem(409, "insufficient-stock");
-            }
-        }
-    };
-    join_all((0..6).map(worker)).await;
-    for product in &products {
-        assert_eq!(shop.quantity(product).await, 3);
-        let read = shop
-            .get(&Caller::anonymous(), &format!("/v1/products/{product}"))
-            .await
-            .body;
-        assert_eq!(read["availability"], "in_stock");
     }
     shop.check_facts().await;
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
 
 /// The gateway's key here: the example of RFC 8037, which everybody knows.
-const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+pub(crate) const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
 -----END PRIVATE KEY-----
 ";
@@ -34,6 +34,11 @@ pub(crate) struct Shop {
     pub(crate) database: Database,
     settings: Vec<(String, String)>,
     keys: TempDir,
+}
+
+/// A second process beside a shop's own; killed with this value.
+pub(crate) struct Replica {
+    process: Child,
 }
 
 /// What a request was answered with.
@@ -76,6 +81,14 @@ impl Shop {
         self.process.wait().unwrap();
         self.process = start(&self.database, &self.keys, &self.settings);
         self.base = address(&mut self.process);
+    }
+
+    /// Another process with the same settings on the same database.
+    pub(crate) fn replica(&self) -> Replica {
+        let mut process = start(&self.database, &self.keys, &self.settings);
+        // Now it serves.
+        address(&mut process);
+        Replica { process }
     }
 
     /// `host:port` of the API.
@@ -223,30 +236,62 @@ impl Shop {
 
     /// Returns once so many statements of the process wait for locks.
     pub(crate) async fn wait_for_blocked_statements(&self, count: i64) {
-        let mut conn = self.superuser().await;
         testkit::eventually("statements wait for locks", async || {
-            let waiting = "SELECT count(*) AS value FROM pg_stat_activity
-                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            let waiting = diesel::sql_query(waiting)
-                .get_result::<Number>(&mut conn)
-                .await
-                .unwrap();
-            (waiting.value >= count).then_some(())
+            (self.blocked_statements().await >= count).then_some(())
         })
         .await;
     }
 
+    /// How many statements of processes wait for locks.
+    pub(crate) async fn blocked_statements(&self) -> i64 {
+        let mut conn = self.superuser().await;
+        number(
+            &mut conn,
+            "SELECT count(*) AS value FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .await
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let pid = self.process.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(sent.success());
+        terminate(&self.process);
     }
 
     /// How the process ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        testkit::eventually("the process has ended", async || self.process.try_wait().unwrap()).await
+        ended(&mut self.process).await
     }
+}
+
+impl Replica {
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        terminate(&self.process);
+    }
+
+    /// How the process ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        ended(&mut self.process).await
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn terminate(process: &Child) {
+    let pid = process.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(sent.success());
+}
+
+async fn ended(process: &mut Child) -> ExitStatus {
+    testkit::eventually("the process has ended", async || process.try_wait().unwrap()).await
 }
 
 impl Drop for Shop {
@@ -281,6 +326,12 @@ impl Fact {
 struct Number {
     #[diesel(sql_type = BigInt)]
     value: i64,
+}
+
+/// The one `value` that `query` finds.
+pub(crate) async fn number(conn: &mut AsyncPgConnection, query: &str) -> i64 {
+    let found: Number = diesel::sql_query(query).get_result(conn).await.unwrap();
+    found.value
 }
 
 #[derive(Debug, QueryableByName)]

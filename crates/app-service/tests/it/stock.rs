@@ -71,3 +71,39 @@ async fn stock_goes_neither_below_zero_nor_beyond_a_million() {
     assert_eq!(shop.quantity(&id).await, 2);
     shop.check_facts().await;
 }
+
+#[tokio::test]
+async fn the_stock_of_a_product_is_read_by_whoever_may_see_the_product() {
+    let shop = Shop::open().await;
+    let anybody = Caller::anonymous();
+    let active = shop.product(2, json!({})).await;
+    let draft = shop.product(3, json!({"status": "draft"})).await;
+    let path = |id: &str| format!("/v1/products/{id}/stock");
+
+    let read = shop.get(&anybody, &path(&active)).await.expect(StatusCode::OK);
+    assert_eq!(
+        read.body,
+        json!({"product_id": active, "quantity": 2, "version": 1})
+    );
+    assert_eq!(read.header("etag"), "\"1-1\"");
+    let adjustment = format!("/v1/products/{active}/stock-adjustments");
+    let adjusted = shop.post(&merchandiser(), &adjustment, json!({"delta": 1})).await;
+    assert_eq!(
+        shop.get(&anybody, &path(&active)).await.body,
+        adjusted.body,
+        "at once"
+    );
+
+    shop.get(&anybody, &path(&draft))
+        .await
+        .expect_problem(404, "not-found");
+    let seen = shop
+        .get(&merchandiser(), &path(&draft))
+        .await
+        .expect(StatusCode::OK);
+    assert_eq!(seen.body["quantity"], 3);
+    let nobody = "0190aaaa-0000-7000-8000-000000000000";
+    shop.get(&merchandiser(), &path(nobody))
+        .await
+        .expect_problem(404, "not-found");
+}

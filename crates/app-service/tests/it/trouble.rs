@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use identity::Caller;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::shop::{Shop, answer, cashier, merchandiser, shopper};
 
@@ -200,4 +205,80 @@ async fn on_sigterm_the_process_answers_what_it_has_begun_and_ends_with_0() {
     begun.await.unwrap().expect(StatusCode::OK);
     assert_eq!(shop.ended().await.code(), Some(0));
     assert_eq!(shop.quantity(&mug).await, 2);
+}
+
+#[tokio::test]
+async fn whoever_finds_the_queue_for_connections_full_is_refused_at_once() {
+    let shop = Shop::open_with(&[("DB_MAX_CONNECTIONS", "1"), ("DB_MAX_WAITING", "2")]).await;
+    let mug = shop.product(1, json!({})).await;
+    let mut holder = shop.superuser().await;
+    holder
+        .batch_execute("BEGIN; SELECT FROM stock FOR UPDATE")
+        .await
+        .unwrap();
+
+    let path = format!("/v1/products/{mug}/stock-adjustments");
+    let mut replies: FuturesUnordered<_> = (0..8).map(|_| answer(adjustment(&shop, &path))).collect();
+    // One works, two wait, and the others have their answers while nothing has moved.
+    for _ in 0..5 {
+        let refused = replies.next().await.unwrap().expect_problem(503, "overloaded");
+        assert_eq!(refused.header("retry-after"), "1");
+    }
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    while let Some(reply) = replies.next().await {
+        reply.expect(StatusCode::OK);
+    }
+    assert_eq!(shop.quantity(&mug).await, 1 + 3);
+    // Nobody's place is lost.
+    for reply in join_all((0..3).map(|_| answer(adjustment(&shop, &path)))).await {
+        reply.expect(StatusCode::OK);
+    }
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_takes_too_long_has_an_unknown_outcome_that_a_repetition_learns() {
+    let shop = Shop::open().await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(5, json!({})).await;
+    let mut superuser = shop.superuser().await;
+    superuser
+        .batch_execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON orders
+                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()",
+        )
+        .await
+        .unwrap();
+    let order = || {
+        shop.plain(&ada, Method::POST, "/v1/orders")
+            .header("idempotency-key", "k")
+            .json(&json!({"lines": [{"product_id": mug, "quantity": 1}]}))
+    };
+    let hurried = order().header("x-request-deadline-ms", "700");
+    answer(hurried).await.expect_problem(500, "outcome-unknown");
+    // It waits for the first, which goes on without its caller.
+    answer(order()).await.expect(StatusCode::CREATED);
+    assert_eq!(shop.quantity(&mug).await, 4);
+    shop.check_facts().await;
+}
+
+#[tokio::test]
+async fn a_body_that_dawdles_is_not_waited_for_beyond_the_deadline() {
+    let shop = Shop::open().await;
+    let request = adjustment(&shop, "/v1/products").build().unwrap();
+    let assertion = request.headers()["x-plumbline-identity"].to_str().unwrap();
+    let head = format!(
+        "POST /v1/products HTTP/1.1\r\nhost: {}\r\nx-plumbline-identity: {assertion}\r\n\
+         x-request-deadline-ms: 200\r\ncontent-length: 10\r\nconnection: close\r\n\r\n{{",
+        shop.address()
+    );
+    let mut stream = TcpStream::connect(shop.address()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("urn:plumbline:problem:body-too-slow"), "{answer}");
 }

@@ -22,6 +22,23 @@ fn an_error_at_start_names_the_file_and_what_is_wrong() {
 }
 
 #[test]
+fn a_key_that_is_taken_away_proves_nothing_any_more_whatever_was_verified_before() {
+    let file = KeyFile::of(&[GATEWAY]);
+    let verifier = Verifier::assertions(&file.path()).unwrap();
+    let minter = Minter::from_pem(GATEWAY.pem().as_bytes(), GATEWAY.id).unwrap();
+    let token = minter.mint(&Caller::anonymous(), now()).unwrap();
+    for _ in 0..2 {
+        assert!(verifier.verify(&token).is_ok());
+    }
+    file.replace(&[GATEWAY.named("gateway-2")]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while verifier.verify(&token) != Err(Rejected::UnknownKey) {
+        assert!(Instant::now() < deadline, "the key is still trusted");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn a_rotated_key_is_seen_without_a_restart() {
     let file = KeyFile::of(&[GATEWAY]);
     let verifier = Verifier::assertions(&file.path()).unwrap();

@@ -1,8 +1,9 @@
 //! Measurements, each on a stack of its own.
 
 mod direct;
+pub mod idle;
 pub mod smoke;
-mod unlimited;
+pub(crate) mod unlimited;
 
 use clap::Subcommand;
 
@@ -11,4 +12,6 @@ use clap::Subcommand;
 pub enum Bench {
     /// Requests per second of a cached read and of an order, through the gateway
     Smoke,
+    /// Memory of each process when nobody asks anything of it
+    Idle(idle::Plan),
 }

@@ -1,5 +1,6 @@
 //! Orders at a steady rate: an open loop, so that a slow system is not asked for less.
 
+pub mod keep_alive;
 pub mod shop;
 pub mod tally;
 

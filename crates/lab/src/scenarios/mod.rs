@@ -3,6 +3,7 @@
 pub mod kill;
 mod prey;
 mod report;
+pub mod roll;
 
 use clap::Subcommand;
 
@@ -11,4 +12,6 @@ use clap::Subcommand;
 pub enum Scenario {
     /// kill -9 of each process under load, with work in flight
     Kill(kill::Plan),
+    /// Rolling restart of gateway and app-service under load; every request is answered
+    Roll(roll::Plan),
 }

@@ -4,11 +4,14 @@
 
 mod arrows;
 mod chaos;
+mod configuration;
 mod containers;
 mod diagram;
 mod forbidden;
 mod graph;
 mod ledger;
+mod roll;
 mod shop;
 mod sockets;
+mod telemetry;
 mod whole;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lab::{Arena, Folder};
-use stack::{ProcessStatus, Stack, Status};
+use stack::{Options, ProcessStatus, Stack, Status};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Two whole systems on two cores would measure each other.
@@ -24,10 +24,15 @@ pub(crate) struct WholeStack {
 /// Waits for its turn and starts everything from the binaries that belong to this test. `env` is added to the environment of every
 /// process.
 pub(crate) async fn start(name: &str, env: Vec<(String, String)>) -> WholeStack {
+    start_with(name, |_, options| options.env = env).await
+}
+
+/// Like [`start`], with other options than the folder's.
+pub(crate) async fn start_with(name: &str, change: impl FnOnce(&Folder, &mut Options)) -> WholeStack {
     let turn = TURN.lock().await;
     let folder = Folder::make(&format!("test-{name}")).unwrap_or_else(|error| panic!("{error:#}"));
     let mut options = folder.options(&binaries()).unwrap();
-    options.env = env;
+    change(&folder, &mut options);
     // No test cuts the power.
     options.fsync = false;
     let arena = Arena::up(folder, options).await;
@@ -47,7 +52,7 @@ pub(crate) async fn start(name: &str, env: Vec<(String, String)>) -> WholeStack 
 }
 
 /// `target/debug`, seen from `target/debug/deps/it-…`, unless the environment says otherwise.
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     if let Some(folder) = std::env::var_os("PLUMBLINE_STACK_BINARIES") {
         return folder.into();
     }
@@ -69,6 +74,11 @@ impl WholeStack {
     /// The URL of the mail sink's API.
     pub(crate) fn mail_api(&self) -> String {
         self.stack.mail_url().unwrap()
+    }
+
+    /// Every replica, as it was at the start.
+    pub(crate) fn processes(&self) -> &[ProcessStatus] {
+        &self.status.processes
     }
 
     /// The workspace.
