@@ -24,8 +24,10 @@ const DELIVERY_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, clap::Args)]
 // app.rs's `Args` has clap's usual name.
 #[group(id = "tails")]
+#[command(next_help_heading = "Outbox")]
 pub(crate) struct Args {
-    /// Replicas that every topic must have; a write then needs all but one of them in sync.
+    /// Replicas that every topic must have, 1 to 15. Nothing is published to a topic that has fewer, or whose `min.insync.replicas` is
+    /// not one less (1 where there is one replica).
     #[arg(
         long,
         env = "KAFKA_TOPIC_REPLICATION",

@@ -1,11 +1,4 @@
-//! A transactional outbox: the facts of a transaction are rows of the same transaction, and
-//! tails hand every committed one to Kafka and to caches, at least once, the first copies of an
-//! aggregate's facts in the order of its versions.
-//!
-//! - [`append_in_txn`] inserts the facts.
-//! - A [`Tail`] hands them to a [`Sink`]; [`KafkaSink`] publishes them. Any number of replicas run
-//!   one; a lease by the database's clock makes one of them the owner.
-//! - [`Retention`] deletes what every sink has had for long enough.
+#![doc = include_str!("../README.md")]
 
 mod aggregates;
 mod append;

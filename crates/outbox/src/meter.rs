@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
 use time::OffsetDateTime;
 
 use crate::page::Page;
@@ -25,6 +28,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(sink: &'static str) -> Meter {
+        describe();
         Meter {
             sink,
             owner: gauge!("outbox_lease_owner", "sink" => sink),
@@ -80,7 +84,7 @@ impl Meter {
 
     pub(crate) fn failed(&mut self, error: &SinkError) {
         let class = error.class();
-        counter!("outbox_publish_errors_total", "sink" => self.sink, "class" => class).increment(1);
+        counter!("outbox_publish_errors_total", "sink" => self.sink, "error_type" => class).increment(1);
         let cause = error.to_string();
         if self.failing == Some(class) {
             tracing::debug!(sink = self.sink, class, cause, "the sink still fails");
@@ -100,4 +104,55 @@ impl Meter {
             tracing::info!(sink = self.sink, class, "the sink works again");
         }
     }
+}
+
+/// Says once more what each metric of this crate means; the recorder keeps the last.
+fn describe() {
+    describe_gauge!(
+        "outbox_lease_owner",
+        "1 where this process owns the sink's tail; the sum over all is 1."
+    );
+    describe_counter!(
+        "outbox_lease_changes_total",
+        "How often this process became the tail's owner, or ceased to be."
+    );
+    describe_gauge!(
+        "outbox_halted",
+        "1 while the tail waits for an operator, because the database went back in time."
+    );
+    describe_gauge!(
+        "outbox_pending",
+        "Facts that the sink has not had yet, estimated from ids; the owner's count."
+    );
+    describe_gauge!(
+        "outbox_oldest_age_seconds",
+        Unit::Seconds,
+        "Age of the oldest fact that the sink has not had yet."
+    );
+    describe_histogram!(
+        "outbox_delivery_seconds",
+        Unit::Seconds,
+        "Time from a fact's row, just before its commit, to the sink's acknowledgement."
+    );
+    describe_histogram!("outbox_page_rows", "Facts in a page that was delivered.");
+    describe_counter!(
+        "outbox_rewinds_total",
+        "How often a sink was fed again because its store had forgotten."
+    );
+    describe_counter!(
+        "outbox_publish_errors_total",
+        "Pages that could not be delivered, by what was wrong."
+    );
+    describe_counter!(
+        "messaging_client_sent_messages_total",
+        "Records that Kafka has acknowledged."
+    );
+    describe_counter!(
+        "outbox_deleted_rows_total",
+        "Rows that were deleted because they were old and delivered everywhere."
+    );
+    describe_gauge!(
+        "outbox_unstated_versions",
+        "Aggregates whose version was committed without its fact, at the last pass; 0 or a bug."
+    );
 }
