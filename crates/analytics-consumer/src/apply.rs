@@ -7,7 +7,7 @@ use consumer::{ApplyError, Handler, Record};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use events::{Event, Order};
+use events::Order;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -72,11 +72,7 @@ async fn raise_versions_in_txn(conn: &mut AsyncPgConnection, batch: &[Record<Fac
 fn latest_orders(batch: &[Record<Fact>]) -> BTreeMap<Uuid, (i64, &Order)> {
     let mut latest: BTreeMap<Uuid, (i64, &Order)> = BTreeMap::new();
     for Record { event: fact, .. } in batch {
-        let (Event::OrderPlaced(order) | Event::OrderPaid(order) | Event::OrderCancelled(order)) =
-            &fact.event
-        else {
-            continue;
-        };
+        let Some(order) = fact.event.order() else { continue };
         let known = latest.entry(order.id).or_insert((fact.version, order));
         if known.0 < fact.version {
             *known = (fact.version, order);

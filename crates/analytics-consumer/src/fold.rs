@@ -38,8 +38,9 @@ pub struct Contribution(BTreeMap<Cell, i64>);
 pub struct Overflow;
 
 impl Contribution {
-    /// Nothing before it is paid; then its total and units in the bucket of `paid_at`; once cancelled, the same amounts with the sign
-    /// reversed in the bucket of `cancelled_at` besides, because what a past bucket said must stay true.
+    /// Nothing before it is paid, and nothing if it expires; then its total and units in the bucket of `paid_at`, which a shipment does not
+    /// change; once cancelled, the same amounts with the sign reversed in the bucket of `cancelled_at` besides, because what a past bucket
+    /// said must stay true.
     pub fn of(order: &Order) -> Result<Contribution, Overflow> {
         let mut contribution = Contribution::default();
         if let Some(paid_at) = order.paid_at {

@@ -35,10 +35,11 @@ pub(crate) fn stock(refusal: StockRefusal) -> Problem {
     }
 }
 
-/// Of a payment or a cancellation.
+/// Of a payment, a shipment or a cancellation.
 pub(crate) fn order(refusal: OrderRefusal) -> Problem {
     let (slug, status) = match refusal {
         OrderRefusal::NotPayable(status) => ("order-not-payable", status),
+        OrderRefusal::NotShippable(status) => ("order-not-shippable", status),
         OrderRefusal::NotCancellable(status) => ("order-not-cancellable", status),
         unexpected => return invalid("", unexpected),
     };

@@ -41,6 +41,7 @@ diesel::table! {
         total_minor -> BigInt,
         placed_at -> Timestamptz,
         paid_at -> Nullable<Timestamptz>,
+        shipped_at -> Nullable<Timestamptz>,
         cancelled_at -> Nullable<Timestamptz>,
         reason -> Nullable<Text>,
         version -> BigInt,

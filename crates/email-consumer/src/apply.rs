@@ -6,7 +6,7 @@ use consumer::{ApplyError, Handler, Record};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use events::{Customer, Event};
+use events::{Customer, Event, Order};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -42,16 +42,25 @@ impl Handler for Mailings {
                     let to = Some((customer.email.clone(), customer.name.clone()));
                     write_in_txn(conn, fact, customer.id, to, &Template::Welcome).await?;
                 }
+                Event::CustomerRestated(customer) => keep_in_txn(conn, customer).await?,
                 Event::OrderPlaced(order) => {
-                    let to = known_in_txn(conn, order.customer_id).await?;
-                    let template = Template::order_confirmation(order);
-                    write_in_txn(conn, fact, order.customer_id, to, &template).await?;
+                    write_about_in_txn(conn, fact, order, &Template::order_confirmation(order)).await?;
                 }
-                Event::ProductCreated(_)
+                Event::OrderShipped(order) => {
+                    write_about_in_txn(conn, fact, order, &Template::order_shipped(order)).await?;
+                }
+                Event::OrderCancelled(order) => {
+                    write_about_in_txn(conn, fact, order, &Template::order_cancelled(order)).await?;
+                }
+                // A state that is restated is nobody's news.
+                Event::OrderRestated(_)
+                | Event::ProductRestated(_)
+                | Event::StockRestated(_)
+                | Event::ProductCreated(_)
                 | Event::ProductChanged { .. }
+                | Event::ProductDiscontinued { .. }
                 | Event::StockAdjusted { .. }
-                | Event::OrderPaid(_)
-                | Event::OrderCancelled(_) => {}
+                | Event::OrderPaid(_) => {}
             }
         }
         Ok(())
@@ -95,6 +104,17 @@ async fn known_in_txn(conn: &mut AsyncPgConnection, id: Uuid) -> QueryResult<Opt
         .first(conn)
         .await
         .optional()
+}
+
+/// To the customer whose order it is.
+async fn write_about_in_txn(
+    conn: &mut AsyncPgConnection,
+    fact: &Fact,
+    order: &Order,
+    template: &Template,
+) -> Result<(), ApplyError> {
+    let to = known_in_txn(conn, order.customer_id).await?;
+    write_in_txn(conn, fact, order.customer_id, to, template).await
 }
 
 async fn write_in_txn(

@@ -1,7 +1,9 @@
 //! The mails: what each says, as text and as HTML.
 
 mod money;
+mod order_cancelled;
 mod order_confirmation;
+mod order_shipped;
 mod welcome;
 
 use anyhow::{Context as _, bail};
@@ -10,6 +12,7 @@ use lettre::Message;
 use lettre::address::Address;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::delivery::Claim;
@@ -19,6 +22,8 @@ use crate::delivery::Claim;
 pub(crate) enum Template {
     Welcome,
     OrderConfirmation(order_confirmation::Params),
+    OrderShipped(order_shipped::Params),
+    OrderCancelled(order_cancelled::Params),
 }
 
 /// A mail's words.
@@ -34,11 +39,21 @@ impl Template {
         Template::OrderConfirmation(order_confirmation::Params::of(order))
     }
 
+    pub(crate) fn order_shipped(order: &Order) -> Template {
+        Template::OrderShipped(order_shipped::Params::of(order))
+    }
+
+    pub(crate) fn order_cancelled(order: &Order) -> Template {
+        Template::OrderCancelled(order_cancelled::Params::of(order))
+    }
+
     /// As stored in `email_delivery.template`.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Template::Welcome => "welcome",
             Template::OrderConfirmation(_) => "order_confirmation",
+            Template::OrderShipped(_) => "order_shipped",
+            Template::OrderCancelled(_) => "order_cancelled",
         }
     }
 
@@ -46,26 +61,32 @@ impl Template {
     pub(crate) fn params(&self) -> anyhow::Result<Value> {
         match self {
             Template::Welcome => Ok(json!({})),
-            Template::OrderConfirmation(params) => {
-                serde_json::to_value(params).context("cannot serialise a mail's parameters")
-            }
+            Template::OrderConfirmation(params) => serde_json::to_value(params),
+            Template::OrderShipped(params) => serde_json::to_value(params),
+            Template::OrderCancelled(params) => serde_json::to_value(params),
         }
+        .context("cannot serialise a mail's parameters")
     }
 
     fn stored(name: &str, params: &Value) -> anyhow::Result<Template> {
-        match name {
+        let template = match name {
             "welcome" => Ok(Template::Welcome),
-            "order_confirmation" => serde::Deserialize::deserialize(params)
-                .map(Template::OrderConfirmation)
-                .context("the parameters of an order confirmation are unreadable"),
+            "order_confirmation" => {
+                order_confirmation::Params::deserialize(params).map(Template::OrderConfirmation)
+            }
+            "order_shipped" => order_shipped::Params::deserialize(params).map(Template::OrderShipped),
+            "order_cancelled" => order_cancelled::Params::deserialize(params).map(Template::OrderCancelled),
             _ => bail!("no template is called {name}"),
-        }
+        };
+        template.with_context(|| format!("the parameters of a mail by the template {name} are unreadable"))
     }
 
     fn words(&self, name: &str) -> Words {
         match self {
             Template::Welcome => welcome::words(name),
             Template::OrderConfirmation(params) => order_confirmation::words(name, params),
+            Template::OrderShipped(params) => order_shipped::words(name, params),
+            Template::OrderCancelled(params) => order_cancelled::words(name, params),
         }
     }
 }
@@ -167,9 +188,52 @@ mod tests {
 
     #[test]
     fn a_template_is_read_back_as_it_was_stored() {
-        let template = Template::OrderConfirmation(order_confirmation::tests::params());
-        let stored = template.params().unwrap();
-        assert_eq!(Template::stored(template.name(), &stored).unwrap(), template);
-        assert!(Template::stored("receipt", &stored).is_err());
+        let order = order("expired");
+        for template in [
+            Template::Welcome,
+            Template::OrderConfirmation(order_confirmation::tests::params()),
+            Template::order_shipped(&order),
+            Template::order_cancelled(&order),
+        ] {
+            let stored = template.params().unwrap();
+            assert_eq!(Template::stored(template.name(), &stored).unwrap(), template);
+            assert!(Template::stored("receipt", &stored).is_err());
+        }
+    }
+
+    #[test]
+    fn a_mail_about_an_orders_end_says_which_order_and_how_it_ended() {
+        let shipped = Template::order_shipped(&order("expired"));
+        let expired = Template::order_cancelled(&order("expired"));
+        let cancelled = Template::order_cancelled(&order("customer"));
+        for (template, expected) in [
+            (shipped, "shipped"),
+            (expired, "not paid in time"),
+            (cancelled, "has been cancelled"),
+        ] {
+            let words = template.words("Ada");
+            for body in [&words.text, &words.html] {
+                for expected in ["Ada", "00000000-0000-0000-0000-000000000007", expected] {
+                    assert!(body.contains(expected), "{expected} in {body}");
+                }
+            }
+        }
+    }
+
+    fn order(reason: &str) -> Order {
+        Order {
+            id: Uuid::from_u128(7),
+            customer_id: Uuid::from_u128(1),
+            status: events::OrderStatus::Cancelled,
+            currency: "EUR".to_owned(),
+            total_minor: 0,
+            lines: Vec::new(),
+            placed_at: time::OffsetDateTime::UNIX_EPOCH,
+            paid_at: None,
+            shipped_at: None,
+            cancelled_at: None,
+            reason: Some(reason.to_owned()),
+            version: 2,
+        }
     }
 }

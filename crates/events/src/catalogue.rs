@@ -72,12 +72,17 @@ pub(crate) struct StockAdjusted {
 
 pub(crate) const CREATED: &str = "plumbline.product.created";
 pub(crate) const CHANGED: &str = "plumbline.product.changed";
+pub(crate) const DISCONTINUED: &str = "plumbline.product.discontinued";
+pub(crate) const PRODUCT_RESTATED: &str = "plumbline.product.restated";
 pub(crate) const ADJUSTED: &str = "plumbline.stock.adjusted";
+pub(crate) const STOCK_RESTATED: &str = "plumbline.stock.restated";
 
 pub fn product_created(product: &domain::Product) -> Fact {
     product_fact(CREATED, product, json(&Product::of(product)))
 }
 
+/// `product.discontinued` when that is what happened, whatever else changed with it; otherwise `product.changed`. There
+/// is one event per version, so a reader of the one has nothing to look for in the other.
 pub fn product_changed(before: &domain::Product, after: &domain::Product) -> Fact {
     let previous = ProductBefore {
         name: (before.name != after.name).then(|| before.name.clone()),
@@ -87,8 +92,9 @@ pub fn product_changed(before: &domain::Product, after: &domain::Product) -> Fac
         availability: (before.availability != after.availability)
             .then(|| before.availability.as_str().to_owned()),
     };
+    let discontinued = before.status != after.status && after.status == domain::ProductStatus::Discontinued;
     product_fact(
-        CHANGED,
+        if discontinued { DISCONTINUED } else { CHANGED },
         after,
         json(&ProductChanged {
             product: Product::of(after),
@@ -97,24 +103,32 @@ pub fn product_changed(before: &domain::Product, after: &domain::Product) -> Fac
     )
 }
 
+pub fn product_restated(product: &domain::Product) -> Fact {
+    product_fact(PRODUCT_RESTATED, product, json(&Product::of(product)))
+}
+
 pub fn stock_adjusted(previous_quantity: i64, after: &domain::Stock, cause: StockCause) -> Fact {
-    let stock = Stock {
-        product_id: after.product_id.0,
-        quantity: after.quantity,
-        version: after.version.get(),
+    let adjusted = StockAdjusted {
+        stock: Stock::of(after),
+        previous_quantity,
+        cause,
     };
+    stock_fact(ADJUSTED, after, json(&adjusted))
+}
+
+pub fn stock_restated(stock: &domain::Stock) -> Fact {
+    stock_fact(STOCK_RESTATED, stock, json(&Stock::of(stock)))
+}
+
+fn stock_fact(kind: &'static str, stock: &domain::Stock, payload: Vec<u8>) -> Fact {
     Fact {
         topic: topics::CATALOGUE,
-        kind: ADJUSTED,
+        kind,
         schema_version: SCHEMA_VERSION,
         aggregate_type: "stock",
-        aggregate_id: after.product_id.0,
-        aggregate_version: after.version.get(),
-        payload: json(&StockAdjusted {
-            stock,
-            previous_quantity,
-            cause,
-        }),
+        aggregate_id: stock.product_id.0,
+        aggregate_version: stock.version.get(),
+        payload,
     }
 }
 
@@ -127,6 +141,16 @@ fn product_fact(kind: &'static str, product: &domain::Product, payload: Vec<u8>)
         aggregate_id: product.id.0,
         aggregate_version: product.version.get(),
         payload,
+    }
+}
+
+impl Stock {
+    fn of(stock: &domain::Stock) -> Stock {
+        Stock {
+            product_id: stock.product_id.0,
+            quantity: stock.quantity,
+            version: stock.version.get(),
+        }
     }
 }
 

@@ -18,11 +18,20 @@ pub struct Customer {
 }
 
 pub(crate) const REGISTERED: &str = "plumbline.customer.registered";
+pub(crate) const RESTATED: &str = "plumbline.customer.restated";
 
 pub fn customer_registered(customer: &domain::Customer) -> Fact {
+    customer_fact(REGISTERED, customer)
+}
+
+pub fn customer_restated(customer: &domain::Customer) -> Fact {
+    customer_fact(RESTATED, customer)
+}
+
+fn customer_fact(kind: &'static str, customer: &domain::Customer) -> Fact {
     Fact {
         topic: topics::CUSTOMERS,
-        kind: REGISTERED,
+        kind,
         schema_version: SCHEMA_VERSION,
         aggregate_type: "customer",
         aggregate_id: customer.id.0,

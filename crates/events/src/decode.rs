@@ -8,12 +8,20 @@ use crate::{
     upcast,
 };
 
-/// Everything that the storefront states.
+/// Everything that the storefront states. `…Restated` says nothing new about the world: it is the state as it is, for who
+/// begins without the history or has lost some of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     CustomerRegistered(Customer),
+    CustomerRestated(Customer),
     ProductCreated(Product),
+    ProductRestated(Product),
     ProductChanged {
+        product: Product,
+        previous: ProductBefore,
+    },
+    /// The last change but for its availability.
+    ProductDiscontinued {
         product: Product,
         previous: ProductBefore,
     },
@@ -22,9 +30,33 @@ pub enum Event {
         previous_quantity: i64,
         cause: StockCause,
     },
+    StockRestated(Stock),
     OrderPlaced(Order),
     OrderPaid(Order),
+    OrderShipped(Order),
     OrderCancelled(Order),
+    OrderRestated(Order),
+}
+
+impl Event {
+    /// The order whose state this is, if it is one's.
+    pub fn order(&self) -> Option<&Order> {
+        match self {
+            Event::OrderPlaced(order)
+            | Event::OrderPaid(order)
+            | Event::OrderShipped(order)
+            | Event::OrderCancelled(order)
+            | Event::OrderRestated(order) => Some(order),
+            Event::CustomerRegistered(_)
+            | Event::CustomerRestated(_)
+            | Event::ProductCreated(_)
+            | Event::ProductRestated(_)
+            | Event::ProductChanged { .. }
+            | Event::ProductDiscontinued { .. }
+            | Event::StockAdjusted { .. }
+            | Event::StockRestated(_) => None,
+        }
+    }
 }
 
 /// Why a record is no event of ours.
@@ -54,12 +86,22 @@ pub fn decode(kind: &str, schema_version: u16, payload: &[u8]) -> Result<Event, 
     };
     match kind {
         customers::REGISTERED => Ok(Event::CustomerRegistered(read.json()?)),
+        customers::RESTATED => Ok(Event::CustomerRestated(read.json()?)),
         catalogue::CREATED => Ok(Event::ProductCreated(read.json()?)),
+        catalogue::PRODUCT_RESTATED => Ok(Event::ProductRestated(read.json()?)),
+        catalogue::STOCK_RESTATED => Ok(Event::StockRestated(read.json()?)),
         catalogue::CHANGED => {
             let changed: catalogue::ProductChanged = read.json()?;
             Ok(Event::ProductChanged {
                 product: changed.product,
                 previous: changed.previous,
+            })
+        }
+        catalogue::DISCONTINUED => {
+            let discontinued: catalogue::ProductChanged = read.json()?;
+            Ok(Event::ProductDiscontinued {
+                product: discontinued.product,
+                previous: discontinued.previous,
             })
         }
         catalogue::ADJUSTED => {
@@ -72,7 +114,9 @@ pub fn decode(kind: &str, schema_version: u16, payload: &[u8]) -> Result<Event, 
         }
         orders::PLACED => Ok(Event::OrderPlaced(read.json()?)),
         orders::PAID => Ok(Event::OrderPaid(read.json()?)),
+        orders::SHIPPED => Ok(Event::OrderShipped(read.json()?)),
         orders::CANCELLED => Ok(Event::OrderCancelled(read.json()?)),
+        orders::RESTATED => Ok(Event::OrderRestated(read.json()?)),
         _ => Err(newer()),
     }
 }

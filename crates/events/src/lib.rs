@@ -19,9 +19,11 @@ pub use orders::{Order, OrderLine, OrderStatus};
 
 pub mod fact {
     //! From a domain value to the fact that states it.
-    pub use crate::catalogue::{product_changed, product_created, stock_adjusted};
-    pub use crate::customers::customer_registered;
-    pub use crate::orders::{order_cancelled, order_paid, order_placed};
+    pub use crate::catalogue::{
+        product_changed, product_created, product_restated, stock_adjusted, stock_restated,
+    };
+    pub use crate::customers::{customer_registered, customer_restated};
+    pub use crate::orders::{order_cancelled, order_paid, order_placed, order_restated, order_shipped};
 }
 
 /// The schema version that this release writes, for every type.

@@ -22,9 +22,16 @@ pub struct Order {
     pub placed_at: OffsetDateTime,
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub paid_at: Option<OffsetDateTime>,
+    /// Came after the other times: left out while there is none, so that what was written before stays as it was.
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub shipped_at: Option<OffsetDateTime>,
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub cancelled_at: Option<OffsetDateTime>,
-    /// Why it was cancelled: `customer`.
+    /// Why it was cancelled: `customer`, or `expired` when nobody paid in time.
     #[serde(default)]
     pub reason: Option<String>,
     pub version: i64,
@@ -35,6 +42,7 @@ pub struct Order {
 pub enum OrderStatus {
     Placed,
     Paid,
+    Shipped,
     Cancelled,
 }
 
@@ -47,7 +55,9 @@ pub struct OrderLine {
 
 pub(crate) const PLACED: &str = "plumbline.order.placed";
 pub(crate) const PAID: &str = "plumbline.order.paid";
+pub(crate) const SHIPPED: &str = "plumbline.order.shipped";
 pub(crate) const CANCELLED: &str = "plumbline.order.cancelled";
+pub(crate) const RESTATED: &str = "plumbline.order.restated";
 
 pub fn order_placed(order: &domain::Order) -> Fact {
     order_fact(PLACED, order)
@@ -57,8 +67,18 @@ pub fn order_paid(order: &domain::Order) -> Fact {
     order_fact(PAID, order)
 }
 
+pub fn order_shipped(order: &domain::Order) -> Fact {
+    order_fact(SHIPPED, order)
+}
+
+/// Also when it expired; `reason` says which.
 pub fn order_cancelled(order: &domain::Order) -> Fact {
     order_fact(CANCELLED, order)
+}
+
+/// The state, in whichever it is.
+pub fn order_restated(order: &domain::Order) -> Fact {
+    order_fact(RESTATED, order)
 }
 
 fn order_fact(kind: &'static str, order: &domain::Order) -> Fact {
@@ -73,6 +93,7 @@ fn order_fact(kind: &'static str, order: &domain::Order) -> Fact {
         status: match order.status {
             domain::OrderStatus::Placed => OrderStatus::Placed,
             domain::OrderStatus::Paid => OrderStatus::Paid,
+            domain::OrderStatus::Shipped => OrderStatus::Shipped,
             domain::OrderStatus::Cancelled => OrderStatus::Cancelled,
         },
         currency: order.total.currency().to_string(),
@@ -80,6 +101,7 @@ fn order_fact(kind: &'static str, order: &domain::Order) -> Fact {
         lines: lines.collect(),
         placed_at: order.placed_at,
         paid_at: order.paid_at,
+        shipped_at: order.shipped_at,
         cancelled_at: order.cancelled_at,
         reason: order.reason.map(|reason| reason.as_str().to_owned()),
         version: order.version.get(),

@@ -37,12 +37,10 @@ impl Stack {
 
     /// The base URL of the mail sink's API.
     pub fn mail_url(&self) -> anyhow::Result<String> {
-        let sink = self
-            .servers
-            .sink
-            .as_ref()
-            .context("the stack runs no mail sink")?;
-        Ok(format!("http://127.0.0.1:{}", sink.http))
+        let sink = self.servers.sink.as_ref();
+        let ours = sink.map(|sink| format!("http://127.0.0.1:{}", sink.http));
+        ours.or_else(|| self.options.external.mail_url.clone())
+            .context("the stack runs no mail sink")
     }
 
     /// A signed access token for the gateway and the consumers' pages.
@@ -162,12 +160,13 @@ impl Stack {
             None,
         );
         add(Server::Kafka, servers.kafka.bootstrap.clone(), None);
-        if let Some(sink) = &servers.sink {
-            add(
-                Server::Smtp,
-                format!("127.0.0.1:{}", sink.smtp),
-                Some(format!("http://127.0.0.1:{}", sink.http)),
-            );
+        let smtp = match &servers.sink {
+            Some(sink) => Some(format!("127.0.0.1:{}", sink.smtp)),
+            None => self.options.external.smtp_url.clone(),
+        };
+        if let Some(smtp) = smtp {
+            let address = smtp.trim_start_matches("smtp://").to_owned();
+            add(Server::Smtp, address, self.mail_url().ok());
         }
         described
     }

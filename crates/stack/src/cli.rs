@@ -74,6 +74,9 @@ enum Verb {
     Supervise {
         #[arg(long, value_name = "NAME=N", value_parser = up::parse_replicas)]
         replicas: Vec<(String, u16)>,
+        /// The servers are in containers
+        #[arg(long)]
+        containers: bool,
     },
     /// The mail sink
     #[command(hide = true)]
@@ -123,7 +126,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             no_install,
             arguments,
         } => test::run(&arguments, no_install).await,
-        Verb::Supervise { replicas } => supervise::detached(replicas).await,
+        Verb::Supervise { replicas, containers } => supervise::detached(replicas, containers).await,
         Verb::SmtpSink { smtp, http, dir } => {
             stack::serve_mail_sink(smtp, http, &dir).await?;
             Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::architecture::Architecture;
 use crate::child::Spawner;
+use crate::options::Accounts;
 use crate::secrets::{Account, Secrets};
 
 /// The super user, who needs no ACL.
@@ -24,6 +25,8 @@ pub(crate) struct Kafka {
     pub(crate) bootstrap: String,
     /// `None`: the broker asks for nobody's name (only one that somebody else runs).
     pub(crate) admin: Option<Login>,
+    /// Whose users it has; a server that we run has the architecture's.
+    pub(crate) accounts: Accounts,
     /// The server's files when we run it.
     pub(crate) native: Option<Native>,
 }
@@ -60,6 +63,7 @@ impl Kafka {
                 user: ADMIN.to_owned(),
                 password,
             }),
+            accounts: Accounts::Architecture,
             native: Some(Native {
                 jars: jars.to_owned(),
                 home: dir.join("kafka"),
@@ -69,9 +73,12 @@ impl Kafka {
         }
     }
 
-    /// A server that is there already. Its users are its owner's business, so every process uses the one
-    /// given.
-    pub(crate) fn external(bootstrap: &str, login: Option<Login>) -> anyhow::Result<Kafka> {
+    /// A server that is there already, with the login of its super user.
+    pub(crate) fn external(
+        bootstrap: &str,
+        login: Option<Login>,
+        accounts: Accounts,
+    ) -> anyhow::Result<Kafka> {
         ensure!(
             bootstrap.contains(':'),
             "the Kafka address is not of the form host:port"
@@ -79,18 +86,19 @@ impl Kafka {
         Ok(Kafka {
             bootstrap: bootstrap.to_owned(),
             admin: login,
+            accounts,
             native: None,
         })
     }
 
     /// What a process logs in with.
     pub(crate) fn login(&self, process: &str, secrets: &Secrets) -> Option<Login> {
-        match &self.native {
-            Some(_) => Some(Login {
+        match self.accounts {
+            Accounts::Architecture => Some(Login {
                 user: process.to_owned(),
                 password: secrets.password(Account::Kafka(process)).to_owned(),
             }),
-            None => self.admin.clone(),
+            Accounts::Given => self.admin.clone(),
         }
     }
 }
@@ -158,7 +166,7 @@ impl Native {
         java
     }
 
-    fn properties(&self, architecture: &Architecture, secrets: &Secrets) -> String {
+    pub(crate) fn properties(&self, architecture: &Architecture, secrets: &Secrets) -> String {
         let Native {
             port,
             controller_port,

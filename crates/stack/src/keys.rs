@@ -44,8 +44,11 @@ impl Keys {
             assertion: key(&dir.join("assertion.pem"))?,
             dir: dir.to_owned(),
         };
-        publish(&keys.jwks_file(), &keys.issuer)?;
-        publish(&keys.assertion_jwks_file(), &keys.assertion)?;
+        publish(&keys.jwks_file(), &jwks(&keys.issuer).to_string())?;
+        publish(&keys.assertion_jwks_file(), &jwks(&keys.assertion).to_string())?;
+        // The Compose file's gateway reads it; elsewhere the variable is set with the others.
+        let environment = format!("ASSERTION_KEY_ID={}\n", keys.assertion_key_id());
+        publish(&keys.dir.join("gateway.env"), &environment)?;
         Ok(keys)
     }
 
@@ -121,13 +124,12 @@ fn key(path: &Path) -> anyhow::Result<SigningKey> {
     Ok(key)
 }
 
-/// Writes the public set, unless it is there already.
-fn publish(path: &Path, key: &SigningKey) -> anyhow::Result<()> {
-    let set = jwks(key).to_string();
-    if std::fs::read(path).is_ok_and(|there| there == set.as_bytes()) {
+/// Writes what follows from a key, unless it is there already.
+fn publish(path: &Path, text: &str) -> anyhow::Result<()> {
+    if std::fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
         return Ok(());
     }
-    crate::files::write_private(path, set.as_bytes())
+    crate::files::write_private(path, text.as_bytes())
 }
 
 /// Says which key it is; derived from the key, so that it changes with it.

@@ -48,6 +48,20 @@ pub struct External {
     pub kafka_login: Option<(String, String)>,
     /// `smtp://host:port`, instead of the mail sink.
     pub smtp_url: Option<String>,
+    /// The base URL of the mail server's API, where it has Mailpit's.
+    pub mail_url: Option<String>,
+    /// Whose users the servers have.
+    pub accounts: Accounts,
+}
+
+/// The users of servers that somebody else runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accounts {
+    /// Their owner's business: every process uses the address and the login that were given.
+    #[default]
+    Given,
+    /// Those of the architecture, as natively.
+    Architecture,
 }
 
 impl External {
@@ -61,7 +75,14 @@ impl External {
             kafka_bootstrap: variable("PLUMBLINE_KAFKA_BOOTSTRAP"),
             kafka_login: variable("PLUMBLINE_KAFKA_USER").zip(variable("PLUMBLINE_KAFKA_PASSWORD")),
             smtp_url: variable("PLUMBLINE_SMTP_URL"),
+            mail_url: None,
+            accounts: Accounts::Given,
         }
+    }
+
+    /// Whether somebody else runs none of PostgreSQL, Redis and Kafka.
+    pub fn is_empty(&self) -> bool {
+        self.postgres_url.is_none() && self.redis_url.is_none() && self.kafka_bootstrap.is_none()
     }
 
     /// Whether the stack has to run at least one of PostgreSQL, Redis and Kafka.

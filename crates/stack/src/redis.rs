@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::architecture::Architecture;
+use crate::options::Accounts;
 use crate::secrets::{Account, Secrets};
 
 /// The user that may do everything; for tests and the lab.
@@ -26,7 +27,7 @@ const RIGHTS: &str = "+@read +@write +@connection +@scripting +@transaction -@da
 pub(crate) struct Redis {
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// The URL that everyone uses when somebody else runs the server.
+    /// The URL that everyone uses when the server has other users than the architecture's.
     external: Option<String>,
     /// The server's program and folder when we run it.
     pub(crate) native: Option<Native>,
@@ -60,8 +61,8 @@ impl Redis {
         }
     }
 
-    /// A server that is there already. Its users are its owner's business, so everyone uses this URL.
-    pub(crate) fn external(url: &str) -> anyhow::Result<Redis> {
+    /// A server that is there already.
+    pub(crate) fn external(url: &str, accounts: Accounts) -> anyhow::Result<Redis> {
         let authority = url
             .strip_prefix("redis://")
             .context("the Redis URL does not start with redis://")?;
@@ -73,7 +74,10 @@ impl Redis {
         Ok(Redis {
             host: host.to_owned(),
             port,
-            external: Some(url.to_owned()),
+            external: match accounts {
+                Accounts::Given => Some(url.to_owned()),
+                Accounts::Architecture => None,
+            },
             native: None,
         })
     }
@@ -139,7 +143,7 @@ impl Native {
     }
 }
 
-fn configuration(port: u16, architecture: &Architecture, secrets: &Secrets) -> String {
+pub(crate) fn configuration(port: u16, architecture: &Architecture, secrets: &Secrets) -> String {
     let mut text = format!(
         "bind 127.0.0.1\nport {port}\n\
          # Nothing is kept: a restored snapshot would bring old values back without their floors.\n\
@@ -182,8 +186,9 @@ mod tests {
 
     #[test]
     fn an_external_url_gives_the_address() {
-        let redis = Redis::external("redis://u:p@cache.internal:7000/0").unwrap();
+        let external = |url| Redis::external(url, Accounts::Given).unwrap();
+        let redis = external("redis://u:p@cache.internal:7000/0");
         assert_eq!((redis.host.as_str(), redis.port), ("cache.internal", 7000));
-        assert_eq!(Redis::external("redis://localhost").unwrap().port, 6379);
+        assert_eq!(external("redis://localhost").port, 6379);
     }
 }

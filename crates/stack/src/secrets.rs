@@ -15,7 +15,8 @@ use crate::{kafka, postgres, redis};
 pub enum Passwords {
     /// 144 random bits each, kept in the state folder with mode 0600.
     Random,
-    /// A user's password is its name: for test servers, whose users are known to every test.
+    /// A user's password is its name, and nothing is kept: for test servers, whose users are known to every
+    /// test, and for containers.
     Names,
 }
 
@@ -59,6 +60,7 @@ impl Secrets {
     ) -> anyhow::Result<Secrets> {
         let path = dir.join("secrets.json");
         let kept: BTreeMap<String, String> = match std::fs::read(&path) {
+            _ if passwords == Passwords::Names => BTreeMap::new(),
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?
             }
@@ -87,7 +89,7 @@ impl Secrets {
         architecture
             .kafka_users()
             .for_each(|user| need(Account::Kafka(user)));
-        if all != kept {
+        if all != kept && passwords == Passwords::Random {
             crate::files::write_private(&path, &serde_json::to_vec_pretty(&all)?)?;
         }
         Ok(Secrets { passwords: all })

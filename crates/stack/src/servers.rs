@@ -14,7 +14,7 @@ use crate::artifacts::Artifacts;
 use crate::child::{Child, Ended, Spawner};
 use crate::kafka::{self, Kafka, Login};
 use crate::kafka_admin::KafkaAdmin;
-use crate::options::Options;
+use crate::options::{Accounts, Options};
 use crate::ports::{Listener, PortBook};
 use crate::postgres::{self, Postgres};
 use crate::redis::{self, Redis};
@@ -96,13 +96,14 @@ impl Servers {
             }
         };
         let redis = match &options.external.redis_url {
-            Some(url) => Redis::external(url)?,
+            Some(url) => Redis::external(url, options.external.accounts)?,
             None => Redis::native(&artifacts()?.redis, dir, ports.port(&Listener::Redis)?),
         };
         let kafka = match &options.external.kafka_bootstrap {
             Some(bootstrap) => {
                 let login = options.external.kafka_login.clone();
-                Kafka::external(bootstrap, login.map(|(user, password)| Login { user, password }))?
+                let login = login.map(|(user, password)| Login { user, password });
+                Kafka::external(bootstrap, login, options.external.accounts)?
             }
             None => {
                 let (port, controller) = (
@@ -265,7 +266,7 @@ impl Servers {
     async fn provision_kafka(&self) -> anyhow::Result<()> {
         let mut admin = KafkaAdmin::connect(&self.kafka).await?;
         admin.create_topics(&events::topics::ALL).await?;
-        if self.kafka.native.is_some() {
+        if self.kafka.accounts == Accounts::Architecture {
             admin.set_acls(&self.architecture.acls()).await?;
             let groups: Vec<&str> = self.architecture.groups().map(|(group, _)| group).collect();
             admin.prepare_groups(&groups).await?;

@@ -108,7 +108,11 @@ pub async fn topics(options: &Options, bootstrap: &str) -> anyhow::Result<Vec<To
             })
         }
     };
-    read_topics(&Kafka::external(bootstrap, login)?, &architecture).await
+    read_topics(
+        &Kafka::external(bootstrap, login, options.external.accounts)?,
+        &architecture,
+    )
+    .await
 }
 
 /// Reads topics and lag from the broker.

@@ -11,7 +11,16 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use uuid::Uuid;
 
-use crate::orders::{at, cancelled, database, execute, paid, placed, record, totals};
+use crate::orders::{at, cancelled, database, execute, expired, paid, placed, record, shipped, totals};
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Placed,
+    Expired,
+    Paid,
+    Shipped,
+    Cancelled,
+}
 
 /// An order's states, from its placement to some end. Times fall on both sides of bucket bounds.
 fn history(id: u128) -> impl Strategy<Value = Vec<Order>> {
@@ -19,19 +28,27 @@ fn history(id: u128) -> impl Strategy<Value = Vec<Order>> {
     (
         prop::sample::select(vec!["EUR", "JPY"]),
         lines,
-        0..3usize,
+        prop::sample::select(vec![
+            End::Placed,
+            End::Expired,
+            End::Paid,
+            End::Shipped,
+            End::Cancelled,
+        ]),
         0..45i64,
         0..45i64,
     )
-        .prop_map(move |(currency, lines, end, pay_at, cancel_after)| {
-            let mut states = vec![placed(id, currency, &lines)];
-            if end >= 1 {
-                states.push(paid(&states[0], pay_at));
+        .prop_map(move |(currency, lines, end, pay_at, end_after)| {
+            let placed = placed(id, currency, &lines);
+            let paid = paid(&placed, pay_at);
+            let end_at = pay_at + end_after;
+            match end {
+                End::Placed => vec![placed],
+                End::Expired => vec![placed.clone(), expired(&placed, end_at)],
+                End::Paid => vec![placed, paid],
+                End::Shipped => vec![placed, paid.clone(), shipped(&paid, end_at)],
+                End::Cancelled => vec![placed, paid.clone(), cancelled(&paid, end_at)],
             }
-            if end >= 2 {
-                states.push(cancelled(&states[1], pay_at + cancel_after));
-            }
-            states
         })
 }
 
@@ -88,10 +105,9 @@ proptest! {
 fn a_paid_order_counts_when_it_was_paid_and_is_reversed_when_it_was_cancelled() {
     let order = placed(1, "EUR", &[(1, 2), (1, 3)]);
     assert_eq!(Contribution::of(&order).unwrap(), Contribution::default());
-    assert_eq!(
-        Contribution::of(&cancelled(&order, 5)).unwrap(),
-        Contribution::default()
-    );
+    for never_paid in [cancelled(&order, 5), expired(&order, 5)] {
+        assert_eq!(Contribution::of(&never_paid).unwrap(), Contribution::default());
+    }
 
     let paid = paid(&order, 14);
     let cells = |order: &Order| -> Vec<(Cell, i64)> {
@@ -110,6 +126,7 @@ fn a_paid_order_counts_when_it_was_paid_and_is_reversed_when_it_was_cancelled() 
         product_id: crate::orders::product(1),
     };
     assert_eq!(cells(&paid), [(revenue(0), 500), (units(0), 5)]);
+    assert_eq!(cells(&shipped(&paid, 20)), cells(&paid));
     assert_eq!(
         cells(&cancelled(&paid, 15)),
         [

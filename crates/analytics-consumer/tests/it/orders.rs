@@ -39,6 +39,7 @@ pub(crate) fn placed(id: u128, currency: &str, lines: &[(u128, i64)]) -> Order {
         lines,
         placed_at: at(0),
         paid_at: None,
+        shipped_at: None,
         cancelled_at: None,
         reason: None,
         version: 1,
@@ -51,6 +52,22 @@ pub(crate) fn paid(order: &Order, minutes: i64) -> Order {
         paid_at: Some(at(minutes)),
         version: order.version + 1,
         ..order.clone()
+    }
+}
+
+pub(crate) fn shipped(order: &Order, minutes: i64) -> Order {
+    Order {
+        status: OrderStatus::Shipped,
+        shipped_at: Some(at(minutes)),
+        version: order.version + 1,
+        ..order.clone()
+    }
+}
+
+pub(crate) fn expired(order: &Order, minutes: i64) -> Order {
+    Order {
+        reason: Some("expired".to_owned()),
+        ..cancelled(order, minutes)
     }
 }
 
@@ -68,6 +85,7 @@ pub(crate) fn fact(order: &Order) -> Fact {
     let event = match order.status {
         OrderStatus::Placed => Event::OrderPlaced(order.clone()),
         OrderStatus::Paid => Event::OrderPaid(order.clone()),
+        OrderStatus::Shipped => Event::OrderShipped(order.clone()),
         OrderStatus::Cancelled => Event::OrderCancelled(order.clone()),
     };
     Fact {
@@ -99,6 +117,7 @@ pub(crate) async fn publish(topic: &str, order: &Order, partition: i32) {
     let kind = match order.status {
         OrderStatus::Placed => "plumbline.order.placed",
         OrderStatus::Paid => "plumbline.order.paid",
+        OrderStatus::Shipped => "plumbline.order.shipped",
         OrderStatus::Cancelled => "plumbline.order.cancelled",
     };
     let envelope = Envelope {

@@ -17,7 +17,7 @@ use crate::answer::Answer;
 pub(crate) struct OrderBody {
     id: OrderId,
     customer_id: CustomerId,
-    /// `placed`, `paid` or `cancelled`.
+    /// `placed`, `paid`, `shipped` or `cancelled`.
     status: &'static str,
     /// ISO 4217.
     currency: String,
@@ -29,8 +29,10 @@ pub(crate) struct OrderBody {
     #[serde(with = "rfc3339::option")]
     paid_at: Option<OffsetDateTime>,
     #[serde(with = "rfc3339::option")]
+    shipped_at: Option<OffsetDateTime>,
+    #[serde(with = "rfc3339::option")]
     cancelled_at: Option<OffsetDateTime>,
-    /// Why it was cancelled.
+    /// Why it was cancelled: `customer`, or `expired` when nobody paid in time.
     reason: Option<&'static str>,
     version: i64,
 }
@@ -58,6 +60,7 @@ impl OrderBody {
             lines: order.lines.iter().map(line).collect(),
             placed_at: order.placed_at,
             paid_at: order.paid_at,
+            shipped_at: order.shipped_at,
             cancelled_at: order.cancelled_at,
             reason: order.reason.map(|reason| reason.as_str()),
             version: order.version.get(),

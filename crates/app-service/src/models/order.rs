@@ -20,6 +20,7 @@ struct Row {
     total_minor: i64,
     placed_at: OffsetDateTime,
     paid_at: Option<OffsetDateTime>,
+    shipped_at: Option<OffsetDateTime>,
     cancelled_at: Option<OffsetDateTime>,
     reason: Option<String>,
     version: i64,
@@ -62,6 +63,7 @@ impl TryFrom<Rows> for Order {
             lines: lines.into_iter().map(line).collect::<Result<_, Trouble>>()?,
             placed_at: row.placed_at,
             paid_at: row.paid_at,
+            shipped_at: row.shipped_at,
             cancelled_at: row.cancelled_at,
             reason: reason.map_err(|why| corrupt(&why))?,
             version: version("orders", row.version)?,
@@ -160,6 +162,7 @@ pub(crate) async fn update_in_txn(conn: &mut AsyncPgConnection, next: &Order) ->
         .set((
             orders::status.eq(next.status.as_str()),
             orders::paid_at.eq(next.paid_at),
+            orders::shipped_at.eq(next.shipped_at),
             orders::cancelled_at.eq(next.cancelled_at),
             orders::reason.eq(next.reason.map(|reason| reason.as_str())),
             orders::version.eq(next.version.get()),

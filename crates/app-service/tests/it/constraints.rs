@@ -2,7 +2,7 @@
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 
-use crate::shop::Shop;
+use crate::shop::{Shop, shopper};
 
 const PRODUCT: &str = "0190aaaa-0000-7000-8000-000000000001";
 const CUSTOMER: &str = "0190aaaa-0000-7000-8000-000000000002";
@@ -61,6 +61,18 @@ async fn rows_that_break_a_rule_are_refused_by_the_tables() {
         order("status = 'cancelled', cancelled_at = now()"),
         order("status = 'cancelled', cancelled_at = now(), reason = 'whim'"),
         order("status = 'paid', paid_at = now(), cancelled_at = now()"),
+        order("status = 'paid', paid_at = now(), shipped_at = now()"),
+        order("shipped_at = now()"),
+        order("status = 'shipped', shipped_at = now()"),
+        order("status = 'shipped', paid_at = now()"),
+        order("status = 'shipped', paid_at = now(), shipped_at = now(), reason = 'customer'"),
+        order("status = 'cancelled', reason = 'expired'"),
+        order("status = 'cancelled', cancelled_at = now(), reason = 'expired', paid_at = now()"),
+        order("status = 'cancelled', cancelled_at = now(), reason = 'customer', paid_at = now(), shipped_at = now()"),
+        order("status = 'paid', paid_at = placed_at - interval '1 us'"),
+        order("status = 'cancelled', cancelled_at = placed_at - interval '1 us', reason = 'expired'"),
+        order("status = 'cancelled', paid_at = now() + interval '1 s', cancelled_at = now(), reason = 'customer'"),
+        order("status = 'shipped', paid_at = now() + interval '1 s', shipped_at = now()"),
         "UPDATE order_line SET quantity = 0".to_owned(),
         "UPDATE order_line SET unit_price_minor = -1".to_owned(),
         "UPDATE order_line SET product_id = gen_random_uuid()".to_owned(),
@@ -74,6 +86,30 @@ async fn rows_that_break_a_rule_are_refused_by_the_tables() {
             error.contains("violates") || error.contains("duplicate key"),
             "{statement}: {error}"
         );
+    }
+}
+
+#[tokio::test]
+async fn every_state_of_an_order_has_a_row() {
+    let shop = Shop::open().await;
+    let mut conn = shop.superuser().await;
+    conn.batch_execute(&format!(
+        "INSERT INTO customer VALUES ('{CUSTOMER}', 'main:ada', 'ada@example.com', 'Ada', 1);
+         INSERT INTO orders VALUES ('{ORDER}', '{CUSTOMER}', 'placed', 'EUR', 100, now(), NULL, NULL, NULL, 1);"
+    ))
+    .await
+    .unwrap();
+    for state in [
+        "status = 'paid', paid_at = now()",
+        "status = 'shipped', paid_at = now(), shipped_at = now()",
+        "status = 'cancelled', cancelled_at = now(), reason = 'customer'",
+        "status = 'cancelled', cancelled_at = now(), reason = 'customer', paid_at = now()",
+        "status = 'cancelled', cancelled_at = now(), reason = 'expired'",
+    ] {
+        let accepted = conn
+            .batch_execute(&format!("BEGIN; {}; ROLLBACK", order(state)))
+            .await;
+        assert!(accepted.is_ok(), "{state}: {accepted:?}");
     }
 }
 
@@ -92,6 +128,7 @@ async fn the_process_s_role_may_do_what_the_process_does_and_no_more() {
         "UPDATE customer SET email = 'x@example.com'",
         "UPDATE orders SET total_minor = 0",
         "UPDATE orders SET customer_id = gen_random_uuid()",
+        "UPDATE orders SET placed_at = now()",
         "UPDATE order_line SET quantity = 1",
         "DELETE FROM order_line",
         "TRUNCATE stock",
@@ -107,17 +144,41 @@ async fn the_process_s_role_may_do_what_the_process_does_and_no_more() {
     }
 }
 
+/// Up and down, in the order in which they are applied.
+macro_rules! migrations {
+    ($($folder:literal),* $(,)?) => {
+        [$((
+            include_str!(concat!("../../../../migrations/app/", $folder, "/up.sql")),
+            include_str!(concat!("../../../../migrations/app/", $folder, "/down.sql")),
+        )),*]
+    };
+}
+
+const STOREFRONT: [(&str, &str); 6] = migrations![
+    "2026-01-01-000100_storefront",
+    "2026-11-28-000100_order_states",
+    "2026-11-28-000101_order_states_checked",
+    "2026-11-28-000102_orders_unpaid",
+    "2026-11-28-000103_product_status",
+    "2026-11-28-000104_product_active_gone",
+];
+
 #[tokio::test]
-async fn the_storefront_s_migration_goes_down_and_up_again() {
+async fn the_storefront_s_migrations_go_down_and_up_again() {
     let shop = Shop::open().await;
     let mut owner = database::dedicated(&shop.database.owner_url(), "test")
         .await
         .unwrap();
-    for script in [
-        include_str!("../../../../migrations/app/2026-01-01-000100_storefront/down.sql"),
-        include_str!("../../../../migrations/app/2026-01-01-000100_storefront/up.sql"),
-    ] {
-        owner.batch_execute(script).await.unwrap();
+    let downs = STOREFRONT.iter().rev().map(|(_, down)| down);
+    let ups = STOREFRONT.iter().map(|(up, _)| up);
+    for script in downs.chain(ups) {
+        let done = owner.batch_execute(script).await;
+        assert!(done.is_ok(), "{script}: {done:?}");
     }
-    shop.product(1, serde_json::json!({})).await;
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(1, serde_json::json!({})).await;
+    shop.order(&ada, &[(&mug, 1)])
+        .await
+        .expect(reqwest::StatusCode::CREATED);
 }

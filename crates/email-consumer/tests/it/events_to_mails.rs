@@ -72,6 +72,7 @@ fn order(n: u128, customer_id: Uuid) -> Order {
         }],
         placed_at: OffsetDateTime::UNIX_EPOCH,
         paid_at: None,
+        shipped_at: None,
         cancelled_at: None,
         reason: None,
         version: 1,
@@ -125,6 +126,11 @@ async fn placed(topic: &str, event_id: u128, order: &Order) {
     .await;
 }
 
+/// Another state of the order.
+async fn became(topic: &str, event_id: u128, kind: &str, order: &Order) {
+    publish(topic, event_id, kind, ("order", order.id), order).await;
+}
+
 async fn until_count(database: &Database, count: usize) -> Vec<Delivery> {
     testkit::eventually(&format!("there are {count} deliveries"), async || {
         let deliveries = deliveries(database).await;
@@ -147,17 +153,15 @@ async fn an_event_leads_to_one_mail_however_often_the_log_holds_it() {
     placed(&topic, 11, &order(100, ada.id)).await;
     registered(&topic, 10, &ada).await;
     placed(&topic, 11, &order(100, ada.id)).await;
-    publish(
-        &topic,
-        12,
-        "plumbline.order.paid",
-        ("order", Uuid::from_u128(100)),
-        &order(100, ada.id),
-    )
-    .await;
+    became(&topic, 12, "plumbline.order.paid", &order(100, ada.id)).await;
     registered(&topic, 13, &bob).await;
+    became(&topic, 14, "plumbline.order.shipped", &order(100, ada.id)).await;
+    placed(&topic, 15, &order(101, bob.id)).await;
+    for _ in 0..2 {
+        became(&topic, 16, "plumbline.order.cancelled", &order(101, bob.id)).await;
+    }
 
-    until_count(&database, 3).await;
+    until_count(&database, 6).await;
     let sent = until_all(&database, "sent").await;
     process.stop().await;
     sending.abort();
@@ -172,10 +176,13 @@ async fn an_event_leads_to_one_mail_however_often_the_log_holds_it() {
             (10, "welcome", Some("customer-1@example.com")),
             (11, "order_confirmation", Some("customer-1@example.com")),
             (13, "welcome", Some("customer-2@example.com")),
+            (14, "order_shipped", Some("customer-1@example.com")),
+            (15, "order_confirmation", Some("customer-2@example.com")),
+            (16, "order_cancelled", Some("customer-2@example.com")),
         ]
     );
     let received = server.received();
-    assert_eq!(received.len(), 3);
+    assert_eq!(received.len(), 6);
     for delivery in &sent {
         assert_eq!(
             delivery.message_id,

@@ -1,9 +1,10 @@
 use domain::{
-    Availability, CancelReason, Customer, CustomerId, EmailAddress, Money, Order, OrderId, PersonName,
-    Product, ProductEdit, ProductId, ProductStatus, Quantity, Selection, Sku, Stock, Version,
+    Availability, Customer, CustomerId, EmailAddress, Money, Order, OrderId, PersonName, Product,
+    ProductEdit, ProductId, ProductStatus, Quantity, Selection, Sku, Stock, Version,
 };
 use envelope::Fact;
 use events::{DecodeError, Event, StockCause, decode, fact};
+use std::time::Duration;
 use time::macros::datetime;
 use uuid::Uuid;
 
@@ -50,9 +51,16 @@ fn facts() -> Vec<Fact> {
         version: Version::FIRST,
     };
     let paid = placed().pay(datetime!(2026-01-01 00:05 UTC)).unwrap();
-    let cancelled = paid
-        .cancel(CancelReason::Customer, datetime!(2026-01-01 01:00 UTC))
+    let cancelled = paid.cancel(datetime!(2026-01-01 01:00 UTC)).unwrap();
+    let shipped = paid.ship(datetime!(2026-01-02 09:30 UTC)).unwrap();
+    let expired = placed()
+        .expire(Duration::from_secs(1_800), datetime!(2026-01-01 00:30:01 UTC))
         .unwrap();
+    let end = ProductEdit {
+        status: Some(ProductStatus::Discontinued),
+        ..ProductEdit::default()
+    };
+    let discontinued = after.edit(end).unwrap().unwrap();
     let customer = Customer::register(
         CustomerId(Uuid::from_u128(2)),
         "main:alice".into(),
@@ -67,6 +75,15 @@ fn facts() -> Vec<Fact> {
         fact::order_placed(&placed()),
         fact::order_paid(&paid),
         fact::order_cancelled(&cancelled),
+        fact::order_shipped(&shipped),
+        fact::order_cancelled(&expired),
+        fact::product_changed(&after, &discontinued),
+        fact::stock_adjusted(8, &stock.adjust(-1).unwrap(), StockCause::Manual),
+        fact::stock_adjusted(9, &stock.adjust(0).unwrap(), StockCause::Restock),
+        fact::customer_restated(&customer),
+        fact::product_restated(&after),
+        fact::stock_restated(&stock),
+        fact::order_restated(&shipped),
     ]
 }
 
@@ -114,15 +131,22 @@ fn every_event_is_read_back_and_unknown_fields_are_ignored() {
                 stock,
                 previous_quantity,
                 cause,
-            } => {
-                assert_eq!(
-                    (previous_quantity, stock.quantity, cause),
-                    (10, 8, StockCause::Order)
-                );
+            } if cause == StockCause::Order => assert_eq!((previous_quantity, stock.quantity), (10, 8)),
+            Event::ProductDiscontinued { product, previous } => {
+                assert_eq!(product.status, "discontinued");
+                assert_eq!(previous.status.as_deref(), Some("active"));
             }
+            Event::OrderShipped(order) => assert_eq!(order.shipped_at, Some(datetime!(2026-01-02 09:30 UTC))),
             _ => {}
         }
     }
+}
+
+#[test]
+fn an_order_of_before_there_were_shipments_is_read() {
+    let old = br#"{"id":"00000000-0000-0000-0000-000000000003","customer_id":"00000000-0000-0000-0000-000000000002","status":"paid","currency":"EUR","total_minor":0,"lines":[],"placed_at":"2026-01-01T00:00:00.25Z","paid_at":"2026-01-01T00:05:00Z","cancelled_at":null,"reason":null,"version":2}"#;
+    let event = decode("plumbline.order.paid", 1, old).unwrap();
+    assert_eq!(event.order().unwrap().shipped_at, None);
 }
 
 #[test]

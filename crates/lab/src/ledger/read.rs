@@ -16,9 +16,11 @@ use crate::ledger::mail_server;
 use crate::ledger::sources::{CONSUMERS, Sources};
 
 /// Events that ask for a mail, each with its template.
-const MAILS: [(&str, &str); 2] = [
+const MAILS: [(&str, &str); 4] = [
     ("plumbline.customer.registered", "welcome"),
     ("plumbline.order.placed", "order_confirmation"),
+    ("plumbline.order.shipped", "order_shipped"),
+    ("plumbline.order.cancelled", "order_cancelled"),
 ];
 
 /// Reads everything. Each database is read in one snapshot; the snapshots are of different moments.

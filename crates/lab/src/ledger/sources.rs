@@ -79,12 +79,17 @@ impl Sources {
     pub fn of_running(root: &Path) -> anyhow::Result<Sources> {
         let dir = stack::target_dir(root).join("stack");
         let state: State = read(&dir.join("state.json")).context("is `cargo stack up` running?")?;
-        let secrets: BTreeMap<String, String> = read(&dir.join("secrets.json"))?;
-        let secret = |account: &str| {
-            secrets
+        // In containers, a user's password is its name.
+        let secrets: BTreeMap<String, String> = match state.containers {
+            true => BTreeMap::new(),
+            false => read(&dir.join("secrets.json"))?,
+        };
+        let secret = |account: &str| match account.split_once('/') {
+            Some((_, user)) if state.containers => Ok(user.to_owned()),
+            _ => secrets
                 .get(account)
                 .cloned()
-                .with_context(|| format!("{} has no {account}", dir.display()))
+                .with_context(|| format!("{} has no {account}", dir.display())),
         };
         let address = |server: &str| {
             let status = state.status.servers.get(server);
@@ -124,6 +129,8 @@ impl Sources {
 #[derive(Deserialize)]
 struct State {
     status: Status,
+    #[serde(default)]
+    containers: bool,
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {

@@ -54,9 +54,9 @@ async fn analytics_are_exact(shop: &Shop<'_>, mug: &str, pot: &str) {
 }
 
 async fn mails_are_exact(shop: &Shop<'_>) {
-    let expected = [("ada@example.com", 3), ("bob@example.com", 2)];
-    let mails = eventually("a welcome and the confirmations", async || {
-        Some(shop.mails().await).filter(|mails| mails.len() >= 5)
+    let expected = [("ada@example.com", 4), ("bob@example.com", 3)];
+    let mails = eventually("a welcome, the confirmations and the cancellations", async || {
+        Some(shop.mails().await).filter(|mails| mails.len() >= 7)
     })
     .await;
     for (address, count) in expected {
@@ -66,7 +66,7 @@ async fn mails_are_exact(shop: &Shop<'_>) {
             "{mails:?}"
         );
     }
-    assert_eq!(mails.len(), 5, "{mails:?}");
+    assert_eq!(mails.len(), 7, "{mails:?}");
 }
 
 async fn audit_is_exact(shop: &Shop<'_>, [kept, returned, dropped]: [&str; 3], pot: &str) {

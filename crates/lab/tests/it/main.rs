@@ -4,6 +4,7 @@
 
 mod arrows;
 mod chaos;
+mod containers;
 mod diagram;
 mod forbidden;
 mod graph;

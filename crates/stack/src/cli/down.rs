@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use rustix::process::Signal;
+use stack::Compose;
 
 use super::project::Project;
 use super::state::{Report, State};
@@ -34,6 +35,9 @@ pub(crate) async fn reset() -> anyhow::Result<ExitCode> {
         let lock = state.lock().await?;
         ensure!(lock.is_some(), "somebody is starting the system right now");
         stack::delete(state.dir())?;
+    }
+    if let Some(compose) = Compose::find(&project.root).await {
+        compose.delete().await?;
     }
     eprintln!("deleted {}", project.dir().display());
     Ok(ExitCode::SUCCESS)

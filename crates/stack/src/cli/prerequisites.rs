@@ -16,6 +16,14 @@ enum Need {
     PkgConfig,
     OpenSsl,
     Curl,
+    Python,
+}
+
+/// What the machine is to be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Run,
+    Test,
 }
 
 impl Need {
@@ -29,6 +37,7 @@ impl Need {
             Need::PkgConfig => "pkg-config (it finds OpenSSL)",
             Need::OpenSsl => "OpenSSL's headers (librdkafka)",
             Need::Curl => "libcurl's headers (librdkafka)",
+            Need::Python => "Python 3.10 or newer with venv (schemathesis and other checkers, for the tests)",
         }
     }
 
@@ -47,6 +56,7 @@ impl Need {
             Need::PkgConfig => on_path("pkg-config").is_some(),
             Need::OpenSsl => has_library("openssl", "openssl/ssl.h"),
             Need::Curl => has_library("libcurl", "curl/curl.h"),
+            Need::Python => stack::python().is_some(),
         }
     }
 
@@ -57,16 +67,19 @@ impl Need {
             (Manager::Apt, Need::PkgConfig) => &["pkg-config"],
             (Manager::Apt, Need::OpenSsl) => &["libssl-dev"],
             (Manager::Apt, Need::Curl) => &["libcurl4-openssl-dev"],
+            (Manager::Apt, Need::Python) => &["python3-venv"],
             (Manager::Dnf, Need::Java) => &["java-latest-openjdk-headless"],
             (Manager::Dnf, Need::Compiler) => &["gcc", "gcc-c++", "make"],
             (Manager::Dnf, Need::PkgConfig) => &["pkgconf-pkg-config"],
             (Manager::Dnf, Need::OpenSsl) => &["openssl-devel"],
             (Manager::Dnf, Need::Curl) => &["libcurl-devel"],
+            (Manager::Dnf, Need::Python) => &["python3"],
             (Manager::Brew, Need::Java) => &["openjdk"],
             (Manager::Brew, Need::Compiler) => &["gcc", "make"],
             (Manager::Brew, Need::PkgConfig) => &["pkgconf"],
             (Manager::Brew, Need::OpenSsl) => &["openssl@3"],
             (Manager::Brew, Need::Curl) => &["curl"],
+            (Manager::Brew, Need::Python) => &["python@3"],
             (_, Need::Maven) => &["maven"],
             (_, Need::Cmake) => &["cmake"],
         }
@@ -125,8 +138,8 @@ fn manager_of(os_release: &str) -> Option<Manager> {
 
 /// Fails naming everything that is missing, and how to get it. As root on Debian or Ubuntu it installs
 /// instead, after saying so, unless `no_install`.
-pub(crate) fn ensure(external: &External, no_install: bool) -> anyhow::Result<()> {
-    let missing = missing(external);
+pub(crate) fn ensure(purpose: Purpose, external: &External, no_install: bool) -> anyhow::Result<()> {
+    let missing = missing(purpose, external);
     if missing.is_empty() {
         return Ok(());
     }
@@ -147,7 +160,7 @@ pub(crate) fn ensure(external: &External, no_install: bool) -> anyhow::Result<()
         .status();
     let status = status.context("cannot start a shell")?;
     ensure!(status.success(), "`{command}` failed");
-    let still = self::missing(external);
+    let still = self::missing(purpose, external);
     ensure!(
         still.is_empty(),
         "after installing: {}",
@@ -156,7 +169,7 @@ pub(crate) fn ensure(external: &External, no_install: bool) -> anyhow::Result<()
     Ok(())
 }
 
-fn missing(external: &External) -> Vec<Need> {
+fn missing(purpose: Purpose, external: &External) -> Vec<Need> {
     let build = [
         Need::Cmake,
         Need::Compiler,
@@ -167,7 +180,8 @@ fn missing(external: &External) -> Vec<Need> {
     let servers = [Need::Java, Need::Maven];
     let needs = build
         .into_iter()
-        .chain(servers.into_iter().filter(|_| external.is_incomplete()));
+        .chain(servers.into_iter().filter(|_| external.is_incomplete()))
+        .chain((purpose == Purpose::Test).then_some(Need::Python));
     needs.filter(|need| !need.is_there()).collect()
 }
 

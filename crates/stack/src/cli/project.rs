@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use stack::{Architecture, External, Options, Ports, find_root, target_dir};
+use stack::{Architecture, Compose, External, Options, Passwords, Ports, find_root, target_dir};
 
 use super::state::State;
 
@@ -12,6 +12,8 @@ pub(crate) struct Project {
     pub(crate) target: PathBuf,
     pub(crate) architecture: Architecture,
     pub(crate) external: External,
+    /// The containers that the servers are in, when they are.
+    pub(crate) compose: Option<Compose>,
 }
 
 impl Project {
@@ -22,8 +24,15 @@ impl Project {
             target: target_dir(&root),
             architecture,
             external: External::from_environment(),
+            compose: None,
             root,
         })
+    }
+
+    /// Takes the servers from these containers.
+    pub(crate) fn use_containers(&mut self, compose: Compose) {
+        self.external = Compose::addresses();
+        self.compose = Some(compose);
     }
 
     /// Where `up` keeps its data.
@@ -35,12 +44,21 @@ impl Project {
         State::new(self.dir())
     }
 
+    /// Runs the servers as processes, after all.
+    pub(crate) fn use_processes(&mut self) {
+        self.external = External::default();
+        self.compose = None;
+    }
+
     /// The options of `up`.
     pub(crate) fn options(&self, replicas: &[(String, u16)]) -> Options {
         let mut options = Options::new(&self.root, self.dir());
         options.ports = Ports::Fixed;
         options.replicas = replicas.iter().cloned().collect();
         options.external = self.external.clone();
+        if self.compose.is_some() {
+            options.passwords = Passwords::Names;
+        }
         options
     }
 }

@@ -26,6 +26,9 @@ pub(crate) struct Report {
     pub(crate) status: Status,
     /// What became of the last wish.
     pub(crate) answer: Option<Answer>,
+    /// Whether the servers are in containers.
+    #[serde(default)]
+    pub(crate) containers: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use stack::{Status, TopicStatus};
+use stack::{Compose, Status, TopicStatus};
 
 use super::project::Project;
 use super::show;
 use super::state::Phase;
 
 pub(crate) async fn run(json: bool) -> anyhow::Result<ExitCode> {
-    let project = Project::find()?;
+    let mut project = Project::find()?;
     let state = project.state();
     let Some(mut report) = state.running()? else {
         if json {
@@ -23,6 +23,10 @@ pub(crate) async fn run(json: bool) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::FAILURE);
     };
+    if report.containers {
+        let compose = Compose::of(&project.root);
+        project.use_containers(compose);
+    }
     report.status.refresh().await;
     if json {
         show(&serde_json::to_string_pretty(&report.status)?)?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use stack::{Options, Stack};
+use stack::{Compose, Options, Stack};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::project::Project;
@@ -36,15 +36,32 @@ pub(crate) async fn foreground(project: &Project, options: Options, seed: bool) 
 }
 
 /// `up --detach`, on the other side: its output is a log file, and whoever started it reads the reports.
-pub(crate) async fn detached(replicas: Vec<(String, u16)>) -> anyhow::Result<ExitCode> {
+pub(crate) async fn detached(replicas: Vec<(String, u16)>, containers: bool) -> anyhow::Result<ExitCode> {
     // A session of its own: closing the terminal must not end it.
     rustix::process::setsid().context("cannot leave the terminal's session")?;
-    let project = Project::find()?;
+    let mut project = Project::find()?;
+    if containers {
+        let compose = Compose::of(&project.root);
+        project.use_containers(compose);
+    }
     let options = project.options(&replicas);
     supervise(&project, options, async |_| {}).await
 }
 
+/// Supervises, and in the end stops the containers, too.
 async fn supervise(
+    project: &Project,
+    options: Options,
+    when_ready: impl AsyncFnOnce(Report),
+) -> anyhow::Result<ExitCode> {
+    let outcome = supervise_processes(project, options, when_ready).await;
+    if let Some(compose) = &project.compose {
+        compose.stop().await?;
+    }
+    outcome
+}
+
+async fn supervise_processes(
     project: &Project,
     options: Options,
     when_ready: impl AsyncFnOnce(Report),
@@ -58,7 +75,7 @@ async fn supervise(
     let mut scale = signal(SignalKind::user_defined1()).context("cannot listen to signals")?;
     let mut supervisor = Supervisor {
         state: &state,
-        report: Report::new(std::process::id()),
+        report: Report::new(std::process::id(), project.compose.is_some()),
     };
 
     // What was started dies when the future is dropped.
@@ -116,7 +133,12 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     async fn start(&mut self, options: Options) -> anyhow::Result<Stack> {
-        self.step("starting PostgreSQL, Redis, Kafka and the mail sink")?;
+        let containers = self.report.containers;
+        self.step(if containers {
+            "preparing PostgreSQL and Kafka"
+        } else {
+            "starting PostgreSQL, Redis, Kafka and the mail sink"
+        })?;
         let mut stack = Stack::servers(options).await?;
         self.step("migrating the databases")?;
         stack.migrate().await?;
@@ -206,13 +228,14 @@ impl Supervisor<'_> {
 }
 
 impl Report {
-    fn new(pid: u32) -> Report {
+    fn new(pid: u32, containers: bool) -> Report {
         Report {
             pid,
             phase: Phase::Starting,
             step: String::new(),
             status: stack::Status::default(),
             answer: None,
+            containers,
         }
     }
 }

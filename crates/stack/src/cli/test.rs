@@ -8,13 +8,13 @@ use anyhow::Context as _;
 use stack::{Options, Passwords, Stack};
 
 use super::build::{self, build, cargo};
-use super::prerequisites;
+use super::prerequisites::{self, Purpose};
 use super::project::Project;
 use super::stop::Stop;
 
 pub(crate) async fn run(arguments: &[String], no_install: bool) -> anyhow::Result<ExitCode> {
     let project = Project::find()?;
-    prerequisites::ensure(&project.external, no_install)?;
+    prerequisites::ensure(Purpose::Test, &project.external, no_install)?;
     build(
         &project,
         if needs_binaries(arguments) {

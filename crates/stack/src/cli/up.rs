@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use rustix::process::Signal;
-use stack::{Keys, check_ports};
+use stack::{Compose, Keys, check_ports};
 
 use super::build::build;
+use super::prerequisites::{self, Purpose};
 use super::project::Project;
 use super::seed::{self, Shop};
 use super::state::{Phase, Report, State, Wish};
-use super::{prerequisites, show, supervise, token};
+use super::{show, supervise, token};
 
 #[derive(Args)]
 pub(crate) struct Up {
@@ -29,6 +30,9 @@ pub(crate) struct Up {
     /// Do not install missing prerequisites
     #[arg(long)]
     no_install: bool,
+    /// Run the servers as processes, even where Docker Compose answers
+    #[arg(long)]
+    native: bool,
 }
 
 pub(crate) fn parse_replicas(text: &str) -> Result<(String, u16), String> {
@@ -40,23 +44,46 @@ pub(crate) fn parse_replicas(text: &str) -> Result<(String, u16), String> {
 }
 
 pub(crate) async fn run(up: Up) -> anyhow::Result<ExitCode> {
-    let project = Project::find()?;
+    let mut project = Project::find()?;
     if let Some(report) = project.state().running()? {
         return already_running(&project, &report, &up).await;
     }
+    if project.external.is_empty()
+        && !up.native
+        && let Some(compose) = Compose::find(&project.root).await
+    {
+        project.use_containers(compose);
+    }
+    check_ports(&project.options(&up.replicas), &project.architecture)?;
+    if let Some(compose) = &project.compose
+        && !compose.started().await?
+    {
+        project.use_processes();
+    }
+    let outcome = build_and_start(&project, &up).await;
+    // A supervisor stops the containers; when there was none, nobody else would.
+    if outcome.is_err()
+        && let Some(compose) = &project.compose
+    {
+        compose.stop().await?;
+    }
+    outcome
+}
+
+async fn build_and_start(project: &Project, up: &Up) -> anyhow::Result<ExitCode> {
     let options = project.options(&up.replicas);
     check_ports(&options, &project.architecture)?;
-    prerequisites::ensure(&project.external, up.no_install)?;
+    prerequisites::ensure(Purpose::Run, &project.external, up.no_install)?;
     let packages = project
         .architecture
         .processes
         .keys()
         .flat_map(|name| ["--package", name]);
-    build(&project, &packages.collect::<Vec<_>>()).await?;
+    build(project, &packages.collect::<Vec<_>>()).await?;
     if up.detach {
-        detach(&project, &up).await
+        detach(project, up).await
     } else {
-        supervise::foreground(&project, options, !up.no_seed).await
+        supervise::foreground(project, options, !up.no_seed).await
     }
 }
 
@@ -109,6 +136,9 @@ async fn detach(project: &Project, up: &Up) -> anyhow::Result<ExitCode> {
     let output = output.with_context(|| format!("cannot open {}", log.display()))?;
     let mut supervisor = Command::new(project.options(&[]).stack_binary());
     supervisor.arg("supervise").current_dir(&project.root);
+    if project.compose.is_some() {
+        supervisor.arg("--containers");
+    }
     for (name, number) in &up.replicas {
         supervisor.arg(format!("--replicas={name}={number}"));
     }

@@ -16,6 +16,7 @@ async fn servers_from_the_environment_are_provisioned_and_left_running() {
         kafka_bootstrap: Some(bootstrap.clone()),
         kafka_login: Some((user.clone(), password)),
         smtp_url: Some("smtp://127.0.0.1:25".to_owned()),
+        ..External::default()
     };
     let mut ours = Stack::servers(options).await.unwrap();
 

@@ -1,7 +1,7 @@
 use actix_web::web::{Data, Path};
 use chassis::Problem;
 use diesel_async::AsyncPgConnection;
-use domain::{CancelReason, Order, OrderId};
+use domain::{Order, OrderId};
 use events::{StockCause, fact};
 
 use super::answer;
@@ -27,9 +27,7 @@ pub(crate) async fn cancel(app: Data<App>, call: Call, id: Path<OrderId>) -> Res
     write(&app, &call, async |conn| {
         let order = order::lock_in_txn(conn, *id, reach).await?;
         let order = order.ok_or_else(|| not_found("order"))?;
-        let cancelled = order
-            .cancel(CancelReason::Customer, call.at)
-            .map_err(refusal::order)?;
+        let cancelled = order.cancel(call.at).map_err(refusal::order)?;
         order::update_in_txn(conn, &cancelled).await?;
         let moved = put_back_in_txn(conn, &cancelled).await?;
 

@@ -1,0 +1,1 @@
+-- A constraint that has been checked stays so.

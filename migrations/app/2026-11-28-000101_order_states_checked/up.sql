@@ -1,0 +1,1 @@
+ALTER TABLE orders VALIDATE CONSTRAINT orders_states, VALIDATE CONSTRAINT orders_times;

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY product_active ON product (id) WHERE status = 'active';

@@ -1,0 +1,1 @@
+ALTER TABLE email_delivery VALIDATE CONSTRAINT email_delivery_template;
