@@ -4,15 +4,16 @@ pub(crate) mod customers;
 pub(crate) mod orders;
 pub(crate) mod products;
 
-use actix_web::Error;
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, RETRY_AFTER};
-use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{Data, ServiceConfig, get, patch, post, resource, scope};
+use actix_web::http::Method;
+use actix_web::http::header::ALLOW;
+use actix_web::web::{Data, ServiceConfig, get, patch, post, resource, to};
+use actix_web::{HttpResponse, ResponseError as _, Route};
+
+use chassis::Problem;
 
 use crate::app::App;
+use crate::call::Call;
+use crate::problems::{METHOD_NOT_ALLOWED, NOT_FOUND};
 
 /// What a token may allow; the names are those of its `scope`.
 pub(crate) mod scopes {
@@ -25,43 +26,79 @@ pub(crate) mod scopes {
     pub(crate) const PAYMENTS_RECORD: &str = "payments:record";
 }
 
-pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
-    config.app_data(Data::new(app.clone())).service(
-        scope("/v1")
-            .wrap(from_fn(retry_later))
-            .service(
-                resource("/products")
-                    .route(get().to(products::list::list))
-                    .route(post().to(products::create::create)),
-            )
-            .service(
-                resource("/products/{id}")
-                    .route(get().to(products::get::get))
-                    .route(patch().to(products::edit::edit)),
-            )
-            .service(
-                resource("/products/{id}/stock-adjustments")
-                    .route(post().to(products::adjust_stock::adjust_stock)),
-            )
-            .service(resource("/customers").route(post().to(customers::register::register)))
-            .service(resource("/customers/{id}").route(get().to(customers::get::get)))
-            .service(resource("/orders").route(post().to(orders::place::place)))
-            .service(resource("/orders/{id}").route(get().to(orders::get::get)))
-            .service(resource("/orders/{id}/payment").route(post().to(orders::pay::pay)))
-            .service(resource("/orders/{id}/cancellation").route(post().to(orders::cancel::cancel))),
-    );
+/// A path and what can be done there.
+pub(crate) type Resource = (&'static str, Vec<(Method, Route)>);
+
+/// Every endpoint.
+#[rustfmt::skip]
+pub(crate) fn resources() -> Vec<Resource> {
+    vec![
+        ("/v1/products", vec![
+            (Method::GET, get().to(products::list::list)),
+            (Method::POST, post().to(products::create::create)),
+        ]),
+        ("/v1/products/{id}", vec![
+            (Method::GET, get().to(products::get::get)),
+            (Method::PATCH, patch().to(products::edit::edit)),
+        ]),
+        ("/v1/products/{id}/stock", vec![(Method::GET, get().to(products::get_stock::get_stock))]),
+        ("/v1/products/{id}/stock-adjustments", vec![(Method::POST, post().to(products::adjust_stock::adjust_stock))]),
+        ("/v1/customers", vec![(Method::POST, post().to(customers::register::register))]),
+        ("/v1/customers/{id}", vec![(Method::GET, get().to(customers::get::get))]),
+        ("/v1/customers/{id}/orders", vec![(Method::GET, get().to(customers::orders::orders))]),
+        ("/v1/orders", vec![(Method::POST, post().to(orders::place::place))]),
+        ("/v1/orders/{id}", vec![(Method::GET, get().to(orders::get::get))]),
+        ("/v1/orders/{id}/payment", vec![(Method::POST, post().to(orders::pay::pay))]),
+        ("/v1/orders/{id}/shipment", vec![(Method::POST, post().to(orders::ship::ship))]),
+        ("/v1/orders/{id}/cancellation", vec![(Method::POST, post().to(orders::cancel::cancel))]),
+    ]
 }
 
-/// Says with every 503 when to come back.
-async fn retry_later(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let mut response = next.call(request).await?;
-    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
+    config
+        .app_data(Data::new(app.clone()))
+        .default_service(to(async |_: Call| {
+            Err::<HttpResponse, Problem>(NOT_FOUND.because("no such path"))
+        }));
+    for (path, routes) in resources() {
+        let allowed: Vec<&str> = routes.iter().map(|(method, _)| method.as_str()).collect();
+        let allowed = allowed.join(", ");
+        let other = to(move |_: Call| {
+            let mut answer = METHOD_NOT_ALLOWED
+                .because(format_args!("it takes {allowed}"))
+                .error_response();
+            answer
+                .headers_mut()
+                .insert(ALLOW, allowed.parse().expect("methods are tokens"));
+            async { answer }
+        });
+        let routes = routes.into_iter().map(|(_, route)| route);
+        config.service(
+            routes
+                .fold(resource(path), |resource, route| resource.route(route))
+                .default_service(other),
+        );
     }
-    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const TABLE: &str = include_str!("../../../authorization.toml");
+
+    #[test]
+    fn authorization_toml_has_every_endpoint_and_no_other() {
+        let table: toml::Table = TABLE.parse().expect("it is TOML");
+        let endpoints = table["endpoint"].as_array().expect("it is a list");
+        let route = |endpoint: &toml::Value| endpoint["route"].as_str().map(str::to_owned);
+        let stated: BTreeSet<String> = endpoints.iter().filter_map(route).collect();
+        let registered = resources().into_iter().flat_map(|(path, routes)| {
+            let methods = routes.into_iter().map(|(method, _)| method);
+            methods.map(move |method| format!("{method} {path}"))
+        });
+        assert_eq!(stated, registered.collect());
+    }
 }

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cache::{Cache, CacheArgs, Namespace, Policy};
-use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Readiness, Unavailable};
+use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Unavailable};
 use database::{DatabaseArgs, Pool};
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use identity::Verifier;
 use kafka::KafkaArgs;
 use outbox::{Relay, RelayArgs, Wake};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
 
 use crate::api;
 use crate::cached::Products;
+use crate::idempotency;
+use crate::jobs::expire_orders;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -30,9 +30,17 @@ pub(crate) struct Args {
     #[command(flatten)]
     kafka: KafkaArgs,
 
+    /// How long an order may stay unpaid; then it is cancelled and its goods are back in stock: 1s to 30days.
+    #[arg(long, env = "ORDER_EXPIRY", value_name = "DURATION", default_value = "30m", value_parser = order_expiry)]
+    order_expiry: Duration,
+
     /// JWK set file with the public keys that the gateway's assertions are verified with; it is re-read when it changes.
-    #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE")]
+    #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE", value_parser = identity::key_set_file, help_heading = "Identity")]
     assertion_jwks_file: PathBuf,
+
+    /// How often idempotency keys that are older than 24 hours are deleted.
+    #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    idempotency_sweep_interval: Duration,
 }
 
 /// What all requests share; cheap to clone.
@@ -44,11 +52,17 @@ pub(crate) struct App {
     pub(crate) wake: Wake,
 }
 
-/// How long the start waits for PostgreSQL. Redis and Kafka are not waited for: requests do without them.
-const DATABASE_START_LIMIT: Duration = Duration::from_secs(30);
+fn order_expiry(text: &str) -> Result<Duration, String> {
+    let expiry = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+    if !(Duration::from_secs(1)..=days(30)).contains(&expiry) {
+        return Err("an order may stay unpaid for 1s to 30days".to_owned());
+    }
+    Ok(expiry)
+}
 
-/// Serves until the process is told to stop. The relay ends after HTTP has drained, so that it publishes what the last
-/// requests decided.
+/// Serves until the process is told to stop. The relay ends after HTTP and the jobs, so that it publishes what they
+/// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let app = build(args).await?;
     let relay = Relay::new(
@@ -64,14 +78,30 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
         // Also when the sender is dropped, because the server failed.
         let _ = stop.await;
     }));
-    let watch = watch_database(args.database.database_url.clone(), process.readiness("database"));
-    let watch = tokio::spawn(watch);
+    let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
+    let expiring = tokio::spawn(expiring);
+    let sweep = tokio::spawn(idempotency::sweep(
+        app.pool.clone(),
+        args.idempotency_sweep_interval,
+    ));
+    let readiness = process.readiness("database");
+    let watch = tokio::spawn(database::watch(
+        app.pool.clone(),
+        args.database.database_url.clone(),
+        "app-service",
+        move |up| readiness.set(up),
+    ));
 
     let served = process
         .http_behind_gateway(&args.http, move |config| api::configure(config, &app))
         .await;
+    // When the server failed, nobody has told the job to stop; it ends with the process.
+    if served.is_ok() {
+        expiring.await.context("the expiry of orders ended early")?;
+    }
     drop(drained);
     watch.abort();
+    sweep.abort();
     relay.await.context("the relay ended early")?;
     served
 }
@@ -80,7 +110,8 @@ async fn build(args: &Args) -> anyhow::Result<App> {
     let verifier = Verifier::assertions(&args.assertion_jwks_file)
         .map_err(|error| Misconfigured(format!("ASSERTION_JWKS_FILE: {error}")))?;
     let pool = database::pool(&args.database, "app-service")?;
-    database::wait_until_up(&pool, DATABASE_START_LIMIT)
+    // Redis and Kafka are not waited for: requests do without them.
+    database::wait_until_up(&pool, args.database.start_timeout)
         .await
         .map_err(|error| Unavailable(error.to_string()))?;
     let products = Products::new(pool.clone());
@@ -93,33 +124,4 @@ async fn build(args: &Args) -> anyhow::Result<App> {
         products,
         wake: Wake::new(),
     })
-}
-
-/// How often the database is probed, and how long an answer may take.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-const PROBE_LIMIT: Duration = Duration::from_secs(2);
-
-/// Keeps readiness up to date, on a connection of its own: a pool that is busy is no reason to lose a replica.
-async fn watch_database(url: String, readiness: Readiness) {
-    let mut connection = None;
-    loop {
-        let answered = timeout(PROBE_LIMIT, probe(&mut connection, &url)).await;
-        match answered {
-            Ok(Ok(())) => readiness.set(true),
-            failed => {
-                connection = None;
-                readiness.set(false);
-                tracing::debug!(?failed, "the database did not answer");
-            }
-        }
-        sleep(PROBE_EVERY).await;
-    }
-}
-
-async fn probe(connection: &mut Option<AsyncPgConnection>, url: &str) -> anyhow::Result<()> {
-    let connection = match connection {
-        Some(connection) => connection,
-        None => connection.insert(database::dedicated(url, "app-service readiness").await?),
-    };
-    Ok(connection.batch_execute("SELECT 1").await?)
 }

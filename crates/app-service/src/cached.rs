@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use crate::answer;
 use crate::api::products::ProductBody;
 use crate::checkout::Checkout;
+use crate::etag;
 use crate::models::product;
 use crate::read::observed;
 use crate::trouble::{self, Trouble};
@@ -32,7 +33,7 @@ impl Products {
 
 impl Source for Products {
     const NAMESPACE: &'static str = "product";
-    const SCHEMA: u16 = answer::SCHEMA;
+    const SCHEMA: u16 = etag::SCHEMA;
     type Key = ProductId;
 
     async fn load(&self, id: &ProductId) -> Result<Option<Loaded>, LoadError> {

@@ -4,7 +4,6 @@ use std::future::{Ready, ready};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest, web};
 use chassis::Problem;
 use identity::Caller;
@@ -12,6 +11,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
+use crate::problems::{DEADLINE_EXCEEDED, INSUFFICIENT_SCOPE, UNAUTHENTICATED};
 
 /// The gateway's signed word on who is calling.
 const IDENTITY: &str = "x-plumbline-identity";
@@ -30,12 +30,25 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// What a job of this process does, by itself: `actor` is `system:<job>`.
+    pub(crate) fn by_job(actor: &str, limit: Duration) -> Call {
+        Call {
+            caller: Caller {
+                principal: actor.to_owned(),
+                scopes: Default::default(),
+                email: None,
+                expires_at: i64::MAX,
+            },
+            at: microseconds(OffsetDateTime::now_utc()),
+            deadline: Instant::now() + limit,
+        }
+    }
+
     /// Runs `work` until the caller's deadline.
     pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
-        timeout_at(self.deadline, work).await.map_err(|_| {
-            Problem::new(504u16, "deadline-exceeded", "the request took too long")
-                .detail("nothing was changed; try again later")
-        })
+        timeout_at(self.deadline, work)
+            .await
+            .map_err(|_| DEADLINE_EXCEEDED.because("nothing was changed"))
     }
 
     /// Refuses the anonymous.
@@ -50,10 +63,7 @@ impl Call {
     pub(crate) fn with_scope(&self, scope: &'static str) -> Result<&Caller, Problem> {
         let caller = self.known()?;
         if !caller.has(scope) {
-            return Err(
-                Problem::new(403u16, "insufficient-scope", "the token does not allow this")
-                    .with("scope", scope),
-            );
+            return Err(INSUFFICIENT_SCOPE.problem().with("scope", scope));
         }
         Ok(caller)
     }
@@ -92,7 +102,7 @@ impl FromRequest for Call {
 }
 
 fn unauthenticated(detail: &'static str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "not authenticated").detail(detail)
+    UNAUTHENTICATED.because(detail)
 }
 
 fn time_left(request: &HttpRequest) -> Duration {

@@ -7,8 +7,20 @@ mod availability;
 mod body;
 mod cached;
 mod call;
+mod cancellation;
 mod checkout;
+mod etag;
+mod fields;
+mod form;
+mod idempotency;
+mod jobs;
 mod models;
+mod node;
+mod page;
+mod path;
+mod post;
+mod problems;
+mod query;
 mod read;
 mod refusal;
 mod schema;
@@ -17,46 +29,33 @@ mod write;
 
 use std::process::ExitCode;
 
-use chassis::Service;
-use clap::{Parser, Subcommand};
-use database::MigrateArgs;
+use chassis::{Process, ProcessArgs, Program, Service};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
-const SERVICE: Service = Service {
-    name: "app-service",
-    version: env!("CARGO_PKG_VERSION"),
-};
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
 
-/// The storefront: products, stock, customers and orders.
-#[derive(Debug, Parser)]
-#[command(name = SERVICE.name, version)]
-struct Command {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Serve the API to the gateway, and publish to Kafka what was decided.
-    Serve(Box<app::Args>),
-    /// Bring the database's tables up to this release, as their owner, and exit.
-    Migrate(MigrateArgs),
-}
-
 fn main() -> ExitCode {
-    let command: Command = match chassis::parse() {
-        Ok(command) => command,
-        Err(code) => return code,
+    chassis::main::<app::Args>()
+}
+
+impl Program for app::Args {
+    const SERVICE: Service = Service {
+        name: "app-service",
+        version: env!("CARGO_PKG_VERSION"),
     };
-    match command.verb {
-        Verb::Serve(args) => chassis::serve(SERVICE, &args.process, async |process| {
-            app::serve(process, &args).await
-        }),
-        Verb::Migrate(args) => chassis::once(SERVICE, async || {
-            let applied = database::migrate(&args, MIGRATIONS).await?;
-            tracing::info!(applied, "the database is up to date");
-            Ok(())
-        }),
+    const ABOUT: &'static str =
+        "The storefront: products, stock, customers and orders, published to Kafka as they change.";
+    type Verbs = database::Command;
+
+    fn process(&self) -> &ProcessArgs {
+        &self.process
+    }
+
+    async fn serve(&self, process: Process) -> anyhow::Result<()> {
+        app::serve(process, self).await
+    }
+
+    async fn run(verb: database::Command) -> anyhow::Result<()> {
+        verb.run(MIGRATIONS).await
     }
 }

@@ -1,23 +1,26 @@
-//! The domain's refusals as problems. The list of types is part of the API.
+//! The domain's refusals as problems.
 
 use chassis::Problem;
 use domain::{OrderRefusal, ProductRefusal, StockRefusal};
 
-use crate::body::invalid;
+use crate::fields::invalid;
+use crate::problems::{
+    INSUFFICIENT_STOCK, NOT_FOUND, ORDER_NOT_CANCELLABLE, ORDER_NOT_PAYABLE, ORDER_NOT_SHIPPABLE,
+    PRODUCT_DISCONTINUED, PRODUCT_PUBLISHED, STOCK_TOO_LARGE,
+};
 
 /// 404; also for what the caller may not know of.
 pub(crate) fn not_found(what: &'static str) -> Problem {
-    Problem::new(404u16, "not-found", "there is no such thing").detail(format!("no such {what}"))
+    NOT_FOUND.because(format_args!("no such {what}"))
 }
 
 /// Of an edit.
 pub(crate) fn product(refusal: ProductRefusal) -> Problem {
-    let slug = match refusal {
-        ProductRefusal::Discontinued => "product-discontinued",
-        ProductRefusal::BackToDraft => "product-published",
-        ProductRefusal::Price(_) => return invalid("/price_minor", refusal),
-    };
-    conflict(slug, "the product's state does not allow this").detail(refusal.to_string())
+    match refusal {
+        ProductRefusal::Discontinued => PRODUCT_DISCONTINUED.because(refusal),
+        ProductRefusal::BackToDraft => PRODUCT_PUBLISHED.because(refusal),
+        ProductRefusal::Price(_) => invalid("/price_minor", refusal),
+    }
 }
 
 pub(crate) fn stock(refusal: StockRefusal) -> Problem {
@@ -25,29 +28,21 @@ pub(crate) fn stock(refusal: StockRefusal) -> Problem {
         StockRefusal::Insufficient {
             product_id,
             available,
-        } => conflict("insufficient-stock", "not enough in stock")
-            .detail(refusal.to_string())
+        } => INSUFFICIENT_STOCK
+            .because(refusal)
             .with("product_id", product_id.to_string())
             .with("available", available),
-        StockRefusal::TooLarge => {
-            conflict("stock-too-large", "too much in stock").detail(refusal.to_string())
-        }
+        StockRefusal::TooLarge => STOCK_TOO_LARGE.because(refusal),
     }
 }
 
 /// Of a payment, a shipment or a cancellation.
 pub(crate) fn order(refusal: OrderRefusal) -> Problem {
-    let (slug, status) = match refusal {
-        OrderRefusal::NotPayable(status) => ("order-not-payable", status),
-        OrderRefusal::NotShippable(status) => ("order-not-shippable", status),
-        OrderRefusal::NotCancellable(status) => ("order-not-cancellable", status),
+    let (kind, status) = match refusal {
+        OrderRefusal::NotPayable(status) => (ORDER_NOT_PAYABLE, status),
+        OrderRefusal::NotShippable(status) => (ORDER_NOT_SHIPPABLE, status),
+        OrderRefusal::NotCancellable(status) => (ORDER_NOT_CANCELLABLE, status),
         unexpected => return invalid("", unexpected),
     };
-    conflict(slug, "the order's state does not allow this")
-        .detail(refusal.to_string())
-        .with("order_status", status.as_str())
-}
-
-pub(crate) fn conflict(slug: &'static str, title: &'static str) -> Problem {
-    Problem::new(409u16, slug, title)
+    kind.because(refusal).with("order_status", status.as_str())
 }

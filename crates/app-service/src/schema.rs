@@ -57,4 +57,19 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    idempotency_key (principal, key) {
+        principal -> Text,
+        key -> Text,
+        fingerprint -> Binary,
+        status -> Nullable<SmallInt>,
+        location -> Nullable<Text>,
+        etag -> Nullable<Text>,
+        body -> Nullable<Binary>,
+        created_at -> Timestamptz,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(customer, orders);
+diesel::joinable!(stock -> product (product_id));
+diesel::allow_tables_to_appear_in_same_query!(product, stock);

@@ -9,6 +9,8 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_async::pooled_connection::deadpool::PoolError;
 use outbox::AppendError;
 
+use crate::problems::OVERLOADED;
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
     /// No connection was free in time, or none could be made.
@@ -42,10 +44,17 @@ impl From<Trouble> for Problem {
     }
 }
 
-/// 503; `api` adds Retry-After.
+/// 503.
 pub(crate) fn overloaded() -> Problem {
-    Problem::new(503u16, "overloaded", "too busy").detail("nothing was changed; try again in a moment")
+    OVERLOADED.because("nothing was changed").retry_after(1)
 }
+
+/// Whether a statement waited for a lock longer than it may.
+pub(crate) fn is_lock_timeout(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(_, information) if information.message().starts_with(LOCK_TIMEOUT))
+}
+
+const LOCK_TIMEOUT: &str = "canceling statement due to lock timeout";
 
 /// Whether the same request may well succeed a moment later.
 fn passes(trouble: &Trouble) -> bool {
@@ -58,7 +67,7 @@ fn passes(trouble: &Trouble) -> bool {
             // diesel keeps no SQLSTATE; these are 55P03, 57014, 40P01, 57P01 and 25P03. A server that speaks another
             // language makes them a 500.
             _ => [
-                "canceling statement due to lock timeout",
+                LOCK_TIMEOUT,
                 "canceling statement due to statement timeout",
                 "deadlock detected",
                 "terminating connection",

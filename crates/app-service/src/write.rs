@@ -4,16 +4,22 @@ use std::time::Duration;
 
 use chassis::{Problem, trace};
 use database::Pool;
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager as _};
+use diesel_async::{
+    AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _,
+};
 use envelope::Fact;
 use outbox::Attribution;
 use tokio::time::timeout;
 use tracing::{Instrument as _, Span};
 
+use crate::answer::Answer;
 use crate::app::App;
 use crate::cached;
 use crate::call::Call;
 use crate::checkout::Checkout;
+use crate::idempotency::{Claim, Use};
+use crate::post::Post;
+use crate::problems::{IDEMPOTENCY_KEY_IN_USE, IDEMPOTENCY_KEY_REUSED, OUTCOME_UNKNOWN};
 use crate::read::observed;
 use crate::trouble::Trouble;
 
@@ -47,14 +53,86 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a caller waits for the cache to hear of its write.
 const INVALIDATION_LIMIT: Duration = Duration::from_millis(20);
 
-/// Lets `decide` read and write in one transaction, appends the facts to it, and commits. Then the cache forgets what is
-/// older, and the relay wakes up. A refusal, an error or the caller's deadline before the commit leave nothing behind.
+/// A change that may be made again, such as one with a precondition. Lets `decide` read and write in one transaction,
+/// appends the facts to it, and commits. Then the cache forgets what is older, and the relay wakes up. A refusal, an
+/// error or the caller's deadline before the commit leave nothing behind.
 pub(crate) async fn write<T>(
     app: &App,
     call: &Call,
     decide: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<T>, Problem>,
 ) -> Result<T, Problem> {
-    let proposing = call.within(propose(&app.pool, call, decide));
+    transact(app, call, async |conn| {
+        let decided = decide(conn).await?;
+        append_in_txn(conn, call, &decided.facts).await?;
+        Ok(decided)
+    })
+    .await
+}
+
+/// What a POST does, once for its idempotency key: like [`write`], and the answer is committed together with what it
+/// speaks of. So is a refusal, after what was written before it has been rolled back; a repetition gets either again.
+/// Only authentication, missing rights and what is wrong here (503 and the like) are decided anew each time.
+///
+/// Rights have been checked before: a stored answer is given to whoever repeats the request.
+pub(crate) async fn write_once(
+    app: &App,
+    call: &Call,
+    post: &Post,
+    decide: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<Answer>, Problem>,
+) -> Result<Answer, Problem> {
+    let key = Use {
+        principal: &call.caller.principal,
+        key: post.key()?,
+        fingerprint: post.fingerprint(),
+    };
+    transact(app, call, async |conn| {
+        match key.claim_in_txn(conn).await? {
+            Claim::Fresh => {}
+            Claim::Answered(answer) => return Ok(Decided::unchanged(answer)),
+            Claim::OfAnother => return Err(IDEMPOTENCY_KEY_REUSED.problem()),
+            Claim::InUse => return Err(IDEMPOTENCY_KEY_IN_USE.problem().retry_after(1)),
+        }
+        execute_in_txn(conn, "SAVEPOINT decision").await?;
+        let decided = match decide(conn).await {
+            Ok(decided) => decided,
+            // The facts vanish with the decision.
+            Err(refusal) if is_final(&refusal) => {
+                execute_in_txn(conn, "ROLLBACK TO SAVEPOINT decision").await?;
+                Decided::unchanged(Answer::refused(&refusal))
+            }
+            Err(problem) => return Err(problem),
+        };
+        append_in_txn(conn, call, &decided.facts).await?;
+        key.store_in_txn(conn, &decided.answer).await?;
+        Ok(decided)
+    })
+    .await
+}
+
+/// Whether a repetition of the request is to get this refusal again.
+fn is_final(refusal: &Problem) -> bool {
+    (400..500).contains(&refusal.status()) && !matches!(refusal.status(), 401 | 403 | 429)
+}
+
+async fn append_in_txn(conn: &mut AsyncPgConnection, call: &Call, facts: &[Fact]) -> Result<(), Trouble> {
+    let traceparent = trace::traceparent(&Span::current());
+    let by = Attribution {
+        actor: &call.caller.principal,
+        traceparent: traceparent.as_deref(),
+    };
+    Ok(outbox::append_in_txn(conn, &by, facts).await?)
+}
+
+async fn execute_in_txn(conn: &mut AsyncPgConnection, statement: &str) -> Result<(), Trouble> {
+    Ok(conn.batch_execute(statement).await?)
+}
+
+async fn transact<T>(
+    app: &App,
+    call: &Call,
+    work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<T>, Problem>,
+) -> Result<T, Problem> {
+    let proposing = call.within(propose(&app.pool, work));
     let (conn, decided) = observed("transaction", proposing).await??;
     // In a task of its own, which a caller that hangs up does not take along: between COMMIT and invalidation lies a
     // stale cache.
@@ -68,27 +146,13 @@ pub(crate) async fn write<T>(
 /// Everything up to COMMIT. When this is cancelled, the connection is closed, and PostgreSQL rolls back.
 async fn propose<T>(
     pool: &Pool,
-    call: &Call,
-    decide: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<T>, Problem>,
+    work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<T>, Problem>,
 ) -> Result<(Checkout, Decided<T>), Problem> {
     let mut conn = Checkout::of(pool).await?;
     AnsiTransactionManager::begin_transaction(&mut *conn)
         .await
         .map_err(Trouble::from)?;
-    let decided = async {
-        let decided = decide(&mut conn).await?;
-        let traceparent = trace::traceparent(&Span::current());
-        let by = Attribution {
-            actor: &call.caller.principal,
-            traceparent: traceparent.as_deref(),
-        };
-        outbox::append_in_txn(&mut conn, &by, &decided.facts)
-            .await
-            .map_err(Trouble::from)?;
-        Ok(decided)
-    }
-    .await;
-    match decided {
+    match work(&mut conn).await {
         Ok(decided) => Ok((conn, decided)),
         Err(refusal) => {
             match AnsiTransactionManager::rollback_transaction(&mut *conn).await {
@@ -128,6 +192,5 @@ async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<(), Pr
 
 /// COMMIT was sent and not acknowledged.
 fn outcome_unknown() -> Problem {
-    Problem::new(500u16, "outcome-unknown", "the outcome is unknown")
-        .detail("the change may have been made or not; read before trying again")
+    OUTCOME_UNKNOWN.because("the change may have been made or not")
 }

@@ -6,33 +6,30 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::web::{self, Json, Path, ServiceConfig};
-use chassis::{HttpArgs, Misconfigured, Problem, Process, ProcessArgs, Service, Unavailable};
-use clap::Parser;
+use chassis::{HttpArgs, Misconfigured, Problem, Process, ProcessArgs, Program, Service, Unavailable};
 use serde::Deserialize;
 use tracing::Span;
 use uuid::Uuid;
 
-const SERVICE: Service = Service {
-    name: "minimal",
-    version: env!("CARGO_PKG_VERSION"),
-};
+#[derive(clap::Args)]
+struct Minimal {
+    #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
+    http: HttpArgs,
+    /// Keep the request ids of the caller.
+    #[arg(long)]
+    behind_gateway: bool,
+    /// Wait for a dependency that never comes.
+    #[arg(long)]
+    lonely: bool,
+    /// Stand-in for a password.
+    #[arg(long, env = "SECRET_NUMBER", hide_env_values = true)]
+    secret_number: Option<u32>,
+}
 
-#[derive(Parser)]
-#[command(version, about)]
-enum Command {
-    /// Serves HTTP until a signal.
-    Serve {
-        #[command(flatten)]
-        process: ProcessArgs,
-        #[command(flatten)]
-        http: HttpArgs,
-        /// Keep the request ids of the caller.
-        #[arg(long)]
-        behind_gateway: bool,
-        /// Stand-in for a password.
-        #[arg(long, env = "SECRET_NUMBER", hide_env_values = true)]
-        secret_number: Option<u32>,
-    },
+#[derive(clap::Subcommand)]
+enum Verbs {
     /// Ends in the given way.
     End { how: How },
 }
@@ -47,23 +44,56 @@ enum How {
 }
 
 fn main() -> ExitCode {
-    match chassis::parse() {
-        Err(code) => code,
-        Ok(Command::End { how }) => chassis::once(SERVICE, async || end(how)),
-        Ok(Command::Serve {
-            process: args,
-            http,
-            behind_gateway,
-            ..
-        }) => chassis::serve(SERVICE, &args, async |process: Process| {
-            let dependency = process.readiness("dependency");
-            dependency.set(true);
-            if behind_gateway {
-                process.http_behind_gateway(&http, routes).await
-            } else {
-                process.http(&http, routes).await
-            }
-        }),
+    chassis::main::<Minimal>()
+}
+
+impl Program for Minimal {
+    const SERVICE: Service = Service {
+        name: "minimal",
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    const ABOUT: &'static str = "The smallest process.";
+    type Verbs = Verbs;
+
+    fn process(&self) -> &ProcessArgs {
+        &self.process
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let same = self.http.http_addr.port() != 0 && self.http.http_addr == self.process.admin.admin_addr;
+        let unlucky = self.secret_number == Some(13);
+        let faults = [
+            (
+                same,
+                "HTTP_ADDR and ADMIN_ADDR are the same address; they must differ",
+            ),
+            (unlucky, "SECRET_NUMBER is 13; any other number will do"),
+        ];
+        faults
+            .into_iter()
+            .filter(|(wrong, _)| *wrong)
+            .map(|(_, fault)| fault.to_owned())
+            .collect()
+    }
+
+    async fn serve(&self, process: Process) -> anyhow::Result<()> {
+        let dependency = process.readiness("dependency");
+        if self.lonely {
+            tracing::warn!("waiting for the dependency");
+            return std::future::pending().await;
+        }
+        dependency.set(true);
+        if self.behind_gateway {
+            process.http_behind_gateway(&self.http, routes).await
+        } else {
+            process.http(&self.http, routes).await
+        }
+    }
+
+    async fn run(verb: Verbs) -> anyhow::Result<()> {
+        match verb {
+            Verbs::End { how } => end(how),
+        }
     }
 }
 

@@ -8,14 +8,15 @@ use actix_web::http::StatusCode;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpResponse, HttpServer};
 use anyhow::Context as _;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 
+use crate::build;
+use crate::metrics::Metrics;
 use crate::process::{Health, Process};
 use crate::run::Service;
 use crate::shutdown::Shutdown;
 
-/// How often the recorder folds its raw histogram samples; without it they pile up until someone asks for the metrics.
+/// How often the recorder folds its raw histogram samples.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
@@ -23,7 +24,7 @@ struct State {
     service: Service,
     health: Arc<Health>,
     shutdown: Shutdown,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
 }
 
 /// Binds here, so that a taken port ends the start; serves until the process ends, also while it drains.
@@ -31,7 +32,7 @@ pub(crate) fn start(
     address: SocketAddr,
     service: Service,
     process: &Process,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
 ) -> anyhow::Result<()> {
     let state = State {
         service,
@@ -59,7 +60,7 @@ async fn serve(listener: TcpListener, state: State) -> std::io::Result<()> {
     actix_web::rt::spawn(async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
-            recorder.run_upkeep();
+            recorder.upkeep();
         }
     });
     let state = Data::new(state);
@@ -103,10 +104,7 @@ async fn metrics(state: Data<State>) -> HttpResponse {
 }
 
 async fn buildinfo(state: Data<State>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({
-        "service": state.service.name,
-        "version": state.service.version,
-    }))
+    HttpResponse::Ok().json(build::info(state.service))
 }
 
 fn answer(good: bool, body: Value) -> HttpResponse {

@@ -1,20 +1,94 @@
-//! Arguments that all processes share, and how arguments are read.
+//! Arguments that all processes share.
 
-use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use clap::builder::ValueParser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use crate::telemetry;
 
-use crate::run::CONFIGURATION;
+/// How the process says what it does. Every verb takes these.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Telemetry")]
+pub(crate) struct LogArgs {
+    /// Shape of the log lines on stdout.
+    ///
+    /// `json` is one object per line with `timestamp level target message service.name service.version`, within a request or a record
+    /// `trace_id span_id request_id event_id`, and with a failure `error.type`. `pretty` is for people. Without it: `pretty` on a
+    /// terminal, `json` elsewhere.
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT", global = true)]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// Which lines are logged: a level, then exceptions by module.
+    ///
+    /// Levels are `off error warn info debug trace`; `info,consumer=debug` is an example. Spans, and with them the ids in lines, do not
+    /// depend on it.
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        value_name = "LEVEL,MODULE=LEVEL,…",
+        default_value = telemetry::DEFAULT_LOG,
+        value_parser = telemetry::log_filter,
+        global = true
+    )]
+    pub(crate) log_filter: String,
+
+    /// Where traces are sent with OTLP over HTTP; without it none are sent.
+    ///
+    /// The collector's base URL, like `http://collector:4318`; `/v1/traces` is added. OpenTelemetry's other standard variables hold as
+    /// well, as variables only: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (the whole URL; it wins over this), `OTEL_EXPORTER_OTLP_HEADERS`,
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT` (milliseconds), `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` (default `parentbased_always_on`),
+    /// `OTEL_BSP_SCHEDULE_DELAY` (milliseconds), `OTEL_BSP_MAX_QUEUE_SIZE` and `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` (spans), `OTEL_RESOURCE_ATTRIBUTES`.
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL",
+        value_parser = telemetry::collector,
+        global = true
+    )]
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+impl LogArgs {
+    pub(crate) fn format(&self) -> LogFormat {
+        self.log_format.unwrap_or_else(LogFormat::for_this_output)
+    }
+}
 
 /// What every long-running process takes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Process")]
 pub struct ProcessArgs {
-    /// Where /livez, /readyz, /metrics and /buildinfo are served. Keep it away from the public network.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+
+    /// How long the process goes on accepting after SIGTERM, while it is no longer ready (0s to 10m).
+    ///
+    /// In this time `/readyz` answers 503 and every HTTP answer says `Connection: close`, so that load balancers and callers move away
+    /// before the listener closes. Make it longer than they take to notice.
+    #[arg(long, env = "DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration(Duration::ZERO..=Duration::from_secs(600)))]
+    pub drain_delay: Duration,
+
+    /// How long requests and batches in flight may take after that, in seconds (0 to 3600); then they are cut off.
+    ///
+    /// Whoever ends the process must give it this, `DRAIN_DELAY` and 5 s more before SIGKILL (Kubernetes: `terminationGracePeriodSeconds`).
+    #[arg(
+        long,
+        env = "SHUTDOWN_GRACE_SECONDS",
+        value_name = "SECONDS",
+        default_value = "20",
+        value_parser = clap::value_parser!(u64).range(0..=3600)
+    )]
+    pub shutdown_grace_seconds: u64,
+}
+
+/// Where a process's admin server is: for the process itself, and for `healthcheck`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Process")]
+pub struct AdminArgs {
+    /// Where `/livez`, `/readyz`, `/metrics` and `/buildinfo` are served, GET only.
+    ///
+    /// They need no credentials: keep the port away from everyone but the probes and the monitoring. Port 0 takes a free one.
     #[arg(
         long,
         env = "ADMIN_ADDR",
@@ -22,49 +96,34 @@ pub struct ProcessArgs {
         default_value = "127.0.0.1:9080"
     )]
     pub admin_addr: SocketAddr,
-
-    /// Shape of the log lines; the default is `pretty` on a terminal and `json` elsewhere.
-    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
-    pub log_format: Option<LogFormat>,
-
-    /// How long the process keeps accepting after SIGTERM while it is no longer ready, so that callers can move away.
-    #[arg(long, env = "DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
-    pub drain_delay: Duration,
-
-    /// How long requests and batches in flight may take after that before they are cut off.
-    #[arg(
-        long,
-        env = "SHUTDOWN_GRACE_SECONDS",
-        value_name = "SECONDS",
-        default_value = "20"
-    )]
-    pub shutdown_grace_seconds: u64,
 }
 
 /// What a process with an HTTP listener takes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "HTTP")]
 pub struct HttpArgs {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, env = "HTTP_ADDR", value_name = "IP:PORT")]
     pub http_addr: SocketAddr,
 
-    /// Threads that serve HTTP; the default is one per core.
-    #[arg(long, env = "HTTP_WORKERS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Threads that serve HTTP (1 to 1024); without it one per core.
+    #[arg(long, env = "HTTP_WORKERS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub http_workers: Option<u16>,
 
-    /// Largest request body; a larger one is answered with 413.
+    /// Largest request body in bytes (0 to 16777216); a larger one is answered with 413.
     #[arg(
         long,
         env = "HTTP_MAX_BODY_BYTES",
         value_name = "BYTES",
-        default_value = "65536"
+        default_value = "65536",
+        value_parser = body_size
     )]
     pub http_max_body_bytes: usize,
 }
 
 /// Shape of the log lines on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One JSON object per line, for machines.
     Json,
     /// Text for people.
@@ -72,175 +131,34 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    pub(crate) fn for_this_output() -> LogFormat {
+    fn for_this_output() -> LogFormat {
         if std::io::stdout().is_terminal() {
             LogFormat::Pretty
         } else {
             LogFormat::Json
         }
     }
+}
 
-    /// For commands that take no [`ProcessArgs`].
-    pub(crate) fn from_environment() -> LogFormat {
-        std::env::var("LOG_FORMAT")
+/// A value parser for durations like `250ms`, `5s` or `1m 30s`; a refusal says what is allowed.
+pub(crate) fn duration(
+    allowed: RangeInclusive<Duration>,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let (least, most) = (
+            humantime::format_duration(*allowed.start()),
+            humantime::format_duration(*allowed.end()),
+        );
+        humantime::parse_duration(text)
             .ok()
-            .and_then(|name| clap::ValueEnum::from_str(&name, true).ok())
-            .unwrap_or_else(LogFormat::for_this_output)
+            .filter(|duration| allowed.contains(duration))
+            .ok_or_else(|| format!("it is not a duration from {least} to {most}, like 250ms, 5s or 1m"))
     }
 }
 
-/// Reads arguments and environment.
-///
-/// # Errors
-/// The code to exit with, once everything there is to say is printed: 0 after `--help` and `--version`, otherwise 78 after a list of
-/// *all* faults (clap alone stops at the first value that it cannot parse). Values of secrets are not printed.
-pub fn parse<C: clap::Parser>() -> Result<C, ExitCode> {
-    parse_from(std::env::args_os().collect())
-}
-
-fn parse_from<C: clap::Parser>(arguments: Vec<OsString>) -> Result<C, ExitCode> {
-    let refusal = match C::try_parse_from(&arguments) {
-        Ok(parsed) => return Ok(parsed),
-        Err(refusal) => refusal,
-    };
-    if !refusal.use_stderr() {
-        // A closed stdout (`--help | head`) is no failure.
-        let _ = refusal.print();
-        return Err(ExitCode::SUCCESS);
-    }
-    let faults = all_faults(C::command(), &arguments);
-    if let [only] = faults.as_slice() {
-        let _ = only.print();
-    } else {
-        let mut stderr = std::io::stderr().lock();
-        for fault in &faults {
-            let text = fault.render().to_string();
-            let first_paragraph = text.split("\n\n").next().unwrap_or(&text);
-            let _ = writeln!(stderr, "{}", first_paragraph.trim_end());
-        }
-        let _ = writeln!(stderr, "\nFor more information, try '--help'.");
-    }
-    Err(ExitCode::from(CONFIGURATION))
-}
-
-/// Parses again and again, each time accepting any text for the argument that was refused last.
-fn all_faults(mut command: clap::Command, arguments: &[OsString]) -> Vec<clap::Error> {
-    let mut faults = Vec::new();
-    let mut accepted: Vec<String> = Vec::new();
-    while let Err(mut fault) = command.clone().try_get_matches_from(arguments) {
-        let refused = refused_flag(&fault).filter(|flag| !accepted.contains(flag));
-        if let Some(flag) = &refused {
-            if holds_secret(&command, flag) {
-                let hidden = ContextValue::String("(hidden)".to_owned());
-                fault.insert(ContextKind::InvalidValue, hidden);
-            }
-            command = accept_any_value(command, flag);
-            accepted.push(flag.clone());
-        }
-        faults.push(fault);
-        if refused.is_none() {
-            break;
-        }
-    }
-    faults
-}
-
-/// `--http-addr`, when `fault` is about the value of `--http-addr <IP:PORT>`.
-fn refused_flag(fault: &clap::Error) -> Option<String> {
-    if !matches!(fault.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
-        return None;
-    }
-    match fault.get(ContextKind::InvalidArg)? {
-        ContextValue::String(shown) => shown.split_whitespace().next().map(str::to_owned),
-        _ => None,
-    }
-}
-
-fn is_flag(arg: &clap::Arg, flag: &str) -> bool {
-    arg.get_long()
-        .is_some_and(|long| flag.strip_prefix("--") == Some(long))
-}
-
-fn accept_any_value(command: clap::Command, flag: &str) -> clap::Command {
-    command
-        .mut_args(|arg| {
-            if is_flag(&arg, flag) {
-                arg.value_parser(ValueParser::os_string())
-            } else {
-                arg
-            }
-        })
-        .mut_subcommands(|subcommand| accept_any_value(subcommand, flag))
-}
-
-fn holds_secret(command: &clap::Command, flag: &str) -> bool {
-    let here = command
-        .get_arguments()
-        .any(|arg| is_flag(arg, flag) && arg.is_hide_env_values_set());
-    here || command
-        .get_subcommands()
-        .any(|subcommand| holds_secret(subcommand, flag))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[derive(Debug, clap::Parser)]
-    struct Command {
-        #[command(subcommand)]
-        verb: Verb,
-    }
-
-    #[derive(Debug, clap::Subcommand)]
-    enum Verb {
-        Serve {
-            #[command(flatten)]
-            process: ProcessArgs,
-            #[command(flatten)]
-            http: HttpArgs,
-            #[arg(long, hide_env_values = true)]
-            pin: u16,
-            #[arg(long)]
-            topic: String,
-        },
-    }
-
-    fn check(arguments: &str, expected: &[&str]) {
-        let arguments: Vec<OsString> = ["test"]
-            .into_iter()
-            .chain(arguments.split_whitespace())
-            .map(OsString::from)
-            .collect();
-        let faults: Vec<String> = all_faults(Command::command(), &arguments)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(faults.len(), expected.len(), "{faults:#?}");
-        for (fault, expected) in faults.iter().zip(expected) {
-            assert!(fault.contains(expected), "{expected:?} is not in {fault}");
-            assert!(!fault.contains("hunter2"), "{fault}");
-        }
-    }
-
-    #[test]
-    fn every_fault_is_found_and_no_secret_is_shown() {
-        check("serve --http-addr 127.0.0.1:80 --pin 1 --topic t", &[]);
-        check(
-            "serve --http-addr nowhere --drain-delay soon --pin hunter2 --topic t",
-            &[
-                "'nowhere' for '--http-addr",
-                "'soon' for '--drain-delay",
-                "'(hidden)' for '--pin",
-            ],
-        );
-        check(
-            "serve --log-format loud --http-workers 0",
-            &["--log-format", "--http-workers", "--topic <TOPIC>"],
-        );
-        check("serve --unknown", &["--unknown"]);
-        check("", &["subcommand"]);
-    }
+fn body_size(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|bytes| (0..=16 << 20).contains(bytes))
+        .ok_or_else(|| "it is not a number of bytes from 0 to 16777216".to_owned())
 }

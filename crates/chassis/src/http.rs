@@ -34,8 +34,8 @@ pub(crate) async fn serve(
         let observer = observer.clone();
         App::new()
             .configure(|config| limits(config, max_body))
-            .configure(configure.clone())
             .default_service(web::to(no_route))
+            .configure(configure.clone())
             .wrap(from_fn(move |request, next| {
                 observe(observer.clone(), request, next)
             }))

@@ -1,7 +1,7 @@
 //! What every process of the system has in common (the microservice chassis pattern), and nothing that fewer than four of them use:
 //!
-//! - [`parse`]: arguments and environment, with every fault reported at once;
-//! - [`serve`] and [`once`]: telemetry, runtime, signals and exit codes around a `main` function;
+//! - [`main`] and [`Program`]: the verbs (`serve`, `check-config`, `healthcheck`, and a binary's own), arguments and environment with
+//!   every fault reported at once, telemetry, runtime, signals and exit codes;
 //! - [`Process`]: readiness, heartbeats, the two phases of a shutdown, an HTTP server;
 //! - [`Problem`]: error answers (RFC 9457);
 //! - [`trace`]: trace context that crosses a process boundary as text.
@@ -16,20 +16,27 @@
 
 mod admin;
 mod args;
+mod build;
+mod healthcheck;
 mod http;
 mod log;
 mod metrics;
 mod observe;
+mod parse;
 mod problem;
 mod process;
+mod program;
+mod reference;
+mod resources;
 mod run;
 mod shutdown;
 mod telemetry;
 pub mod trace;
 
-pub use args::{HttpArgs, LogFormat, ProcessArgs, parse};
+pub use args::{AdminArgs, HttpArgs, ProcessArgs};
 pub use observe::RequestId;
 pub use problem::Problem;
 pub use process::{Heartbeat, Process, Readiness};
-pub use run::{Misconfigured, Service, Unavailable, once, serve};
+pub use program::{NoVerbs, Program, main};
+pub use run::{Misconfigured, Service, Unavailable};
 pub use shutdown::Shutdown;

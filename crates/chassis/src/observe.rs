@@ -166,7 +166,9 @@ fn record(span: &Span, method: &'static str, route: &str, status: StatusCode, st
 fn log_failure(method: &str, route: &str, response: &ServiceResponse<BoxBody>) {
     let status = response.status().as_u16();
     let error = response.response().error();
-    let cause = match error.and_then(|error| error.as_error::<Problem>()) {
+    let problem = error.and_then(|error| error.as_error::<Problem>());
+    let kind = problem.map_or("internal", Problem::slug);
+    let cause = match problem {
         Some(problem) => match problem.cause() {
             Some(cause) => format!("{problem}: {cause:#}"),
             None => problem.to_string(),
@@ -174,9 +176,9 @@ fn log_failure(method: &str, route: &str, response: &ServiceResponse<BoxBody>) {
         None => error.map(ToString::to_string).unwrap_or_default(),
     };
     if status == 500 {
-        tracing::error!(method, route, status, error = cause, "request failed");
+        tracing::error!(method, route, status, error = cause, error.type = kind, "request failed");
     } else {
-        tracing::warn!(method, route, status, error = cause, "request failed");
+        tracing::warn!(method, route, status, error = cause, error.type = kind, "request failed");
     }
 }
 

@@ -30,6 +30,7 @@ pub struct Problem {
     title: Cow<'static, str>,
     detail: Option<String>,
     extensions: Map<String, Value>,
+    retry_after: Option<u32>,
     cause: Option<anyhow::Error>,
 }
 
@@ -43,6 +44,7 @@ impl Problem {
             title: Cow::Borrowed(title),
             detail: None,
             extensions: Map::new(),
+            retry_after: None,
             cause: None,
         }
     }
@@ -61,6 +63,7 @@ impl Problem {
             title: Cow::Borrowed(title),
             detail: None,
             extensions: Map::new(),
+            retry_after: None,
             cause: None,
         }
     }
@@ -79,6 +82,13 @@ impl Problem {
         self
     }
 
+    /// After how many seconds the same request may succeed: the `Retry-After` header.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Problem {
+        self.retry_after = Some(seconds);
+        self
+    }
+
     /// What happened inside. It is logged and never sent.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<anyhow::Error>) -> Problem {
@@ -89,6 +99,11 @@ impl Problem {
     /// The status as a number.
     pub fn status(&self) -> u16 {
         self.status.as_u16()
+    }
+
+    /// What ends the type's URN; the `error.type` of logs.
+    pub(crate) fn slug(&self) -> &str {
+        &self.slug
     }
 
     /// What happened inside, for the log.
@@ -148,9 +163,12 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        HttpResponse::build(self.status)
-            .insert_header((header::CONTENT_TYPE, CONTENT_TYPE))
-            .body(self.body(None))
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((header::CONTENT_TYPE, CONTENT_TYPE));
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        response.body(self.body(None))
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Process {
 pub(crate) struct Health {
     started: Instant,
     ready: Mutex<Vec<(&'static str, Arc<AtomicBool>)>>,
+    /// Whether all conditions have been met once.
+    was_ready: AtomicBool,
     beats: Mutex<Vec<Beat>>,
 }
 
@@ -43,6 +45,7 @@ impl Process {
             health: Arc::new(Health {
                 started: Instant::now(),
                 ready: Mutex::default(),
+                was_ready: AtomicBool::new(false),
                 beats: Mutex::default(),
             }),
         }
@@ -53,7 +56,11 @@ impl Process {
     pub fn readiness(&self, check: &'static str) -> Readiness {
         let met = Arc::new(AtomicBool::new(false));
         lock(&self.health.ready).push((check, Arc::clone(&met)));
-        Readiness { check, met }
+        Readiness {
+            check,
+            met,
+            health: Arc::clone(&self.health),
+        }
     }
 
     /// Adds a loop that must turn at least every `max_age`; `/livez` fails when it does not, and the process is then restarted. Only
@@ -122,6 +129,11 @@ impl Process {
 }
 
 impl Health {
+    /// Whether the process has ever been ready: before that nobody sends it anything, and it has nothing to finish.
+    pub(crate) fn was_ready(&self) -> bool {
+        self.was_ready.load(Ordering::Relaxed)
+    }
+
     /// Each condition and whether it is met.
     pub(crate) fn ready(&self) -> Vec<(&'static str, bool)> {
         lock(&self.ready)
@@ -144,10 +156,11 @@ impl Health {
 }
 
 /// One condition of the process's readiness.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Readiness {
     check: &'static str,
     met: Arc<AtomicBool>,
+    health: Arc<Health>,
 }
 
 impl Readiness {
@@ -155,6 +168,9 @@ impl Readiness {
     pub fn set(&self, met: bool) {
         if self.met.swap(met, Ordering::Relaxed) != met {
             tracing::info!(check = self.check, met, "readiness changed");
+        }
+        if met && !self.health.was_ready() && self.health.ready().iter().all(|(_, met)| *met) {
+            self.health.was_ready.store(true, Ordering::Relaxed);
         }
     }
 }

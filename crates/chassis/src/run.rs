@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use tokio::runtime::Runtime;
 
-use crate::args::{LogFormat, ProcessArgs};
+use crate::args::{LogArgs, ProcessArgs};
 use crate::process::Process;
 use crate::telemetry::Telemetry;
-use crate::{admin, shutdown};
+use crate::{admin, build, shutdown};
 
 const RUNTIME: u8 = 1;
 const DEPENDENCY: u8 = 69;
@@ -48,23 +48,40 @@ pub struct Misconfigured(pub String);
 /// SIGTERM or SIGINT makes the process unready at once ([`Shutdown::lame_duck`](crate::Shutdown::lame_duck)), and after the drain delay
 /// tells it to stop ([`Shutdown::stop`](crate::Shutdown::stop)); `main` then finishes what is in flight and returns. A second signal
 /// ends the process at once.
-pub fn serve<F>(service: Service, args: &ProcessArgs, main: F) -> ExitCode
+pub(crate) fn serve<F>(service: Service, log: &LogArgs, args: &ProcessArgs, main: F) -> ExitCode
 where
     F: AsyncFnOnce(Process) -> anyhow::Result<()>,
 {
-    let format = args.log_format.unwrap_or_else(LogFormat::for_this_output);
-    with_telemetry(service, format, |telemetry| {
+    with_telemetry(service, log, |telemetry| {
         let runtime = runtime()?;
         let grace = Duration::from_secs(args.shutdown_grace_seconds);
         let (trigger, shutdown) = shutdown::phases();
         let process = Process::new(shutdown, grace);
-        admin::start(args.admin_addr, service, &process, telemetry.metrics.clone())?;
-        tracing::info!(version = service.version, "starting");
+        admin::start(
+            args.admin.admin_addr,
+            service,
+            &process,
+            telemetry.metrics.clone(),
+        )?;
+        tracing::info!(version = service.version, revision = build::REVISION, "starting");
         let handler = trigger.clone();
         let main = async {
             tokio::spawn(shutdown::on_signal(handler, args.drain_delay, grace)?);
             tokio::spawn(process.beat_of_the_runtime());
-            main(process).await
+            let (health, shutdown) = (process.health(), process.shutdown());
+            let told_before_ready = async {
+                shutdown.lame_duck().await;
+                if health.was_ready() {
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                outcome = main(process) => outcome,
+                () = told_before_ready => {
+                    tracing::info!("stopping: the start was not over, so there is nothing to finish");
+                    Ok(())
+                }
+            }
         };
         // A process whose `main` failed must not look ready while it winds up.
         run(runtime, main, || trigger.end())
@@ -72,21 +89,19 @@ where
 }
 
 /// Runs a command that ends by itself, such as `migrate`: telemetry and a runtime, but no admin server. A signal ends it at once.
-pub fn once<F>(service: Service, main: F) -> ExitCode
+pub(crate) fn once<F>(service: Service, log: &LogArgs, main: F) -> ExitCode
 where
     F: AsyncFnOnce() -> anyhow::Result<()>,
 {
-    with_telemetry(service, LogFormat::from_environment(), |_| {
-        run(runtime()?, async { main().await }, || {})
-    })
+    with_telemetry(service, log, |_| run(runtime()?, async { main().await }, || {}))
 }
 
 fn with_telemetry(
     service: Service,
-    format: LogFormat,
+    log: &LogArgs,
     body: impl FnOnce(&Telemetry) -> anyhow::Result<()>,
 ) -> ExitCode {
-    let telemetry = match Telemetry::install(service, format) {
+    let telemetry = match Telemetry::install(service, log) {
         Ok(telemetry) => telemetry,
         Err(error) => {
             // There is no log yet.
@@ -98,7 +113,12 @@ fn with_telemetry(
     let code = exit_code(&outcome);
     match outcome {
         Ok(()) => tracing::info!("stopped"),
-        Err(error) => tracing::error!(error = format!("{error:#}"), exit_code = code, "failed"),
+        Err(error) => tracing::error!(
+            error = format!("{error:#}"),
+            error.type = kind(code),
+            exit_code = code,
+            "failed"
+        ),
     }
     telemetry.flush();
     ExitCode::from(code)
@@ -136,6 +156,15 @@ fn exit_code(outcome: &anyhow::Result<()>) -> u8 {
         Err(error) if concerns::<Unavailable>(error) => DEPENDENCY,
         Err(error) if concerns::<Panicked>(error) || task_panicked(error) => INTERNAL,
         Err(_) => RUNTIME,
+    }
+}
+
+fn kind(code: u8) -> &'static str {
+    match code {
+        CONFIGURATION => "misconfigured",
+        DEPENDENCY => "unavailable",
+        INTERNAL => "panicked",
+        _ => "failed",
     }
 }
 

@@ -4,9 +4,9 @@ use std::panic::PanicHookInfo;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use metrics_exporter_prometheus::PrometheusHandle;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
@@ -17,32 +17,32 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt};
 
-use crate::args::LogFormat;
+use crate::args::{LogArgs, LogFormat};
 use crate::log::{Correlation, JsonLines};
-use crate::metrics;
+use crate::metrics::Metrics;
 use crate::run::Service;
 
 /// How long the last spans may take to reach the collector.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// What is logged unless `RUST_LOG` says otherwise; actix announces each worker.
-const DEFAULT_LOG: &str = "info,actix_server=warn";
+pub(crate) const DEFAULT_LOG: &str = "info,actix_server=warn";
 
 /// Libraries below the export of spans and below our clients: their spans would describe the export itself, or say twice what ours say.
 const NOT_EXPORTED: [&str; 7] = ["actix", "h2", "hyper", "mio", "opentelemetry", "reqwest", "tower"];
 
 pub(crate) struct Telemetry {
     tracing: SdkTracerProvider,
-    pub(crate) metrics: PrometheusHandle,
+    pub(crate) metrics: Metrics,
 }
 
 impl Telemetry {
     /// For the whole process, once.
     ///
     /// # Errors
-    /// When `RUST_LOG` or one of the `OTEL_*` settings is invalid.
-    pub(crate) fn install(service: Service, format: LogFormat) -> anyhow::Result<Telemetry> {
-        let tracing = tracer_provider(service)?;
+    /// When one of the `OTEL_*` settings is invalid that are read from the environment alone.
+    pub(crate) fn install(service: Service, args: &LogArgs) -> anyhow::Result<Telemetry> {
+        let tracing = tracer_provider(service, args.otlp_endpoint.as_deref())?;
         let spans = tracing_opentelemetry::layer()
             .with_tracer(tracing.tracer(service.name))
             // Source locations and threads cost more in each span than they tell.
@@ -50,7 +50,7 @@ impl Telemetry {
             .with_threads(false)
             .with_tracked_inactivity(false)
             .with_filter(filter_fn(exported).with_max_level_hint(LevelFilter::INFO));
-        let lines = match format {
+        let lines = match args.format() {
             LogFormat::Json => fmt::layer()
                 .fmt_fields(Correlation)
                 .event_format(JsonLines::of(service))
@@ -59,11 +59,11 @@ impl Telemetry {
         };
         tracing_subscriber::registry()
             .with(spans)
-            .with(lines.with_filter(logged()?))
+            .with(lines.with_filter(logged(&args.log_filter)?))
             .try_init()
             .context("cannot install the log")?;
         std::panic::set_hook(Box::new(log_panic));
-        let metrics = metrics::install(service)?;
+        let metrics = Metrics::install(service)?;
         Ok(Telemetry { tracing, metrics })
     }
 
@@ -76,27 +76,47 @@ impl Telemetry {
 }
 
 /// There is always a provider, so that trace ids exist in logs, rows and headers; it exports only when an endpoint is set.
-fn tracer_provider(service: Service) -> anyhow::Result<SdkTracerProvider> {
+fn tracer_provider(service: Service, collector: Option<&str>) -> anyhow::Result<SdkTracerProvider> {
     let resource = Resource::builder()
         .with_service_name(service.name)
         .with_attribute(KeyValue::new("service.version", service.version))
         .build();
     let provider = SdkTracerProvider::builder().with_resource(resource);
-    let wanted = [
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-    ]
-    .iter()
-    .any(|name| std::env::var_os(name).is_some_and(|endpoint| !endpoint.is_empty()));
-    if !wanted {
-        return Ok(provider.build());
-    }
-    // Reads the standard OTEL_EXPORTER_OTLP_* settings, and builds its blocking client on a thread of its own.
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
+    // The exporter reads the other standard OTEL_EXPORTER_OTLP_* settings, and builds its blocking client on a thread of its own.
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http();
+    let own_endpoint = std::env::var_os(TRACES_ENDPOINT).is_some_and(|endpoint| !endpoint.is_empty());
+    let exporter = match collector.filter(|collector| !collector.is_empty()) {
+        _ if own_endpoint => exporter,
+        Some(collector) => exporter.with_endpoint(format!("{}/v1/traces", collector.trim_end_matches('/'))),
+        None => return Ok(provider.build()),
+    };
+    let exporter = exporter
         .build()
         .context("invalid OTEL_EXPORTER_OTLP_* settings")?;
     Ok(provider.with_batch_exporter(exporter).build())
+}
+
+/// For traces alone; it wins over the endpoint of all signals.
+const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+
+/// A collector's base URL; empty means none, as the OpenTelemetry specification has it.
+pub(crate) fn collector(text: &str) -> Result<String, &'static str> {
+    let is_url = text
+        .parse::<actix_web::http::Uri>()
+        .is_ok_and(|uri| uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
+    if is_url || text.is_empty() {
+        Ok(text.to_owned())
+    } else {
+        Err("it is not a URL like http://collector:4318")
+    }
+}
+
+/// What `RUST_LOG` may be; empty means the default, as it does elsewhere.
+pub(crate) fn log_filter(text: &str) -> Result<String, String> {
+    let directives = if text.is_empty() { DEFAULT_LOG } else { text };
+    EnvFilter::try_new(directives)
+        .map(|_| directives.to_owned())
+        .map_err(|error| format!("{error}; it is like info,consumer=debug"))
 }
 
 /// Spans, and errors, which mark the span that they happen in.
@@ -111,17 +131,11 @@ fn is_our_span(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && *metadata.level() <= Level::INFO
 }
 
-/// `RUST_LOG` decides about lines. Spans stay on whatever it says: a warning needs its request id.
-fn logged<S>() -> anyhow::Result<impl Filter<S> + Send + Sync + 'static>
+/// `directives` decide about lines. Spans stay on whatever they say: a warning needs its request id.
+fn logged<S>(directives: &str) -> anyhow::Result<impl Filter<S> + Send + Sync + 'static>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + 'static,
 {
-    let directives = std::env::var("RUST_LOG").unwrap_or_default();
-    let directives = if directives.is_empty() {
-        DEFAULT_LOG
-    } else {
-        &directives
-    };
     let lines = EnvFilter::try_new(directives).map_err(|error| anyhow!("invalid RUST_LOG: {error}"))?;
     Ok(lines.or(filter_fn(is_our_span).with_max_level_hint(LevelFilter::INFO)))
 }
@@ -130,5 +144,5 @@ where
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("(no message)");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(location, panic = message, "panicked");
+    tracing::error!(location, panic = message, error.type = "panicked", "panicked");
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 /// How a consumer joins its group.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Kafka")]
 pub struct ConsumerArgs {
     #[command(flatten)]
     pub kafka: kafka::KafkaArgs,
@@ -20,7 +21,7 @@ fn session_timeout(text: &str) -> Result<Duration, String> {
     if (Duration::from_secs(6)..=Duration::from_secs(1800)).contains(&timeout) {
         Ok(timeout)
     } else {
-        Err("not between 6s and 30m".to_owned())
+        Err("it is not between 6s and 30m".to_owned())
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use database::Pool;
-use metrics::{counter, gauge};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
@@ -18,6 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::measure;
 use crate::partition::Partition;
 use crate::position;
 use crate::runner::Health;
@@ -204,8 +204,8 @@ impl Group {
             a.worker.abort();
         }
         for a in &going {
-            lag(&a.partition).set(0);
-            age(&a.partition).set(0);
+            measure::lag(&a.partition).set(0);
+            measure::age(&a.partition).set(0);
         }
         then(&mut going);
     }
@@ -234,21 +234,13 @@ pub(crate) fn commit(consumer: &BaseConsumer<Group>, assigned: &mut [Assigned]) 
     }
 }
 
-pub(crate) fn lag(partition: &Partition) -> metrics::Gauge {
-    gauge!("consumer_lag", "topic" => partition.topic.clone(), "partition" => partition.number.to_string())
-}
-
-pub(crate) fn age(partition: &Partition) -> metrics::Gauge {
-    gauge!("consumer_oldest_unprocessed_age_seconds", "topic" => partition.topic.clone(), "partition" => partition.number.to_string())
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ConsumerContext for Group {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        counter!("consumer_rebalances_total").increment(1);
+        measure::rebalanced();
         match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
             _ => self.revoke(consumer, list),

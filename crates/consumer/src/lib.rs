@@ -3,6 +3,7 @@
 mod args;
 mod batch;
 mod group;
+mod measure;
 mod partition;
 mod poison;
 mod poll;
@@ -10,9 +11,11 @@ mod position;
 mod record;
 mod runner;
 mod schema;
+mod start;
 mod trace;
 mod worker;
 
 pub use args::ConsumerArgs;
 pub use record::{ApplyError, Decode, Handler, OnPoison, Raw, Record, Undecodable};
 pub use runner::{Consumer, Health};
+pub use start::wait_until_up;

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use metrics::counter;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -12,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::sync::atomic::Ordering;
 
 use crate::group::{self, Assigned, Group};
+use crate::measure;
 use crate::partition::{Fetched, Partition};
 use crate::record::Raw;
 use crate::runner::Health;
@@ -80,8 +80,7 @@ fn receive(
     if message.offset() < owner.fetch_next {
         return Ok(());
     }
-    counter!("messaging_client_consumed_messages_total", "topic" => owner.partition.topic.clone())
-        .increment(1);
+    measure::consumed(&owner.partition.topic, 1);
     let from = owner.fetch_next;
     owner.fetch_next = message.offset() + 1;
     let full = owner.partition.push(Fetched {
@@ -125,13 +124,13 @@ fn tend(consumer: &BaseConsumer<Group>, assigned: &mut Assigned) -> anyhow::Resu
 fn report(assigned: &Assigned) {
     let partition = &assigned.partition;
     if let Some(high) = assigned.high {
-        group::lag(partition).set((high - partition.next()).max(0) as f64);
+        measure::lag(partition).set((high - partition.next()).max(0) as f64);
     }
     let now_ms = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |now| now.as_millis() as i64);
     let age_ms = partition.oldest_ms().map_or(0, |oldest| (now_ms - oldest).max(0));
-    group::age(partition).set(age_ms as f64 / 1000.0);
+    measure::age(partition).set(age_ms as f64 / 1000.0);
 }
 
 fn only(partition: &Partition) -> TopicPartitionList {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use database::Pool;
-use metrics::gauge;
 use rdkafka::consumer::BaseConsumer;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -13,7 +12,7 @@ use crate::args::ConsumerArgs;
 use crate::group::Group;
 use crate::record::Handler;
 use crate::worker::Workers;
-use crate::{poison, poll};
+use crate::{measure, poison, poll};
 
 /// From the stop signal until the workers are drained: a poll, a seek or a position read in progress, then the drain itself.
 const STOP_LIMIT: Duration = Duration::from_secs(12);
@@ -67,6 +66,7 @@ impl<H: Handler> Consumer<H> {
         stop: impl Future<Output = ()> + Send + 'static,
         health: impl Fn(Health) + Send + Sync + 'static,
     ) -> anyhow::Result<()> {
+        measure::describe(&self.topics);
         self.count_dead_letters().await?;
         let stopping = Arc::new(AtomicBool::new(false));
         // Also when this future is dropped, the thread ends.
@@ -95,7 +95,7 @@ impl<H: Handler> Consumer<H> {
         let count = poison::count(&mut conn)
             .await
             .context("cannot count the dead letters")?;
-        gauge!("dead_letters").set(count as f64);
+        measure::dead_letters().set(count as f64);
         Ok(())
     }
 

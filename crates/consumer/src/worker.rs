@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use database::Pool;
-use metrics::{counter, gauge, histogram};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
@@ -12,7 +11,7 @@ use crate::batch::{self, Batch, Outcome, Stuck};
 use crate::partition::Partition;
 use crate::record::Handler;
 use crate::runner::Health;
-use crate::trace;
+use crate::{measure, trace};
 
 /// Records per transaction. Everything below takes more; what a larger batch needs is a handler that folds many in one statement.
 const BATCH_MAX: usize = 1;
@@ -42,8 +41,7 @@ impl<H: Handler> Workers<H> {
             let Some(outcome) = self.until_committed(&partition, &batch).await else {
                 return;
             };
-            histogram!("messaging_process_duration_seconds", "topic" => partition.topic.clone())
-                .record(started.elapsed());
+            measure::processed(&partition.topic, started.elapsed());
             self.settle(&partition, outcome);
         }
     }
@@ -57,10 +55,9 @@ impl<H: Handler> Workers<H> {
             } => {
                 partition.applied(next);
                 self.handler.committed();
-                counter!("consumer_duplicates_total", "topic" => partition.topic.clone())
-                    .increment(duplicates as u64);
+                measure::duplicates(&partition.topic, duplicates as u64);
                 for offset in parked {
-                    gauge!("dead_letters").increment(1);
+                    measure::dead_letters().increment(1);
                     // The reason is in the table: it may quote the record, and a record holds personal data.
                     tracing::error!(
                         topic = partition.topic,

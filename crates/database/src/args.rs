@@ -1,5 +1,6 @@
 use std::ffi::OsStr;
 use std::fmt;
+use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -9,20 +10,30 @@ use tokio_postgres::config::SslMode;
 ///
 /// `Debug` never shows the password.
 #[derive(Clone, clap::Args)]
+#[command(next_help_heading = "PostgreSQL")]
 pub struct DatabaseArgs {
     /// URL of the process's own database, as its runtime role: `postgres://role:password@host:port/database`.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = UrlParser)]
     pub database_url: String,
 
-    /// Most connections that this process holds open at once.
-    #[arg(long, env = "DB_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10", value_parser = at_least_one)]
+    /// Most connections that this process holds open at once (1 to 1000).
+    ///
+    /// They are opened when they are needed. All replicas together must stay below the server's `max_connections`.
+    #[arg(long, env = "DB_MAX_CONNECTIONS", value_name = "COUNT", default_value = "10", value_parser = connections)]
     pub db_max_connections: usize,
+
+    /// How long the start waits for a dependency that it can't do without (0s to 1h); then the process exits with 69.
+    ///
+    /// That is PostgreSQL, and for a consumer Kafka, each in turn. The log says what is waited for.
+    #[arg(long, env = "START_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = start_timeout)]
+    pub start_timeout: Duration,
 }
 
 /// The database of a `migrate` command, reached as its owner role.
 ///
 /// `Debug` never shows the password.
 #[derive(Clone, clap::Args)]
+#[command(next_help_heading = "PostgreSQL")]
 pub struct MigrateArgs {
     /// URL of the database to migrate, as its owner role: `postgres://role:password@host:port/database`.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = UrlParser)]
@@ -34,6 +45,7 @@ impl fmt::Debug for DatabaseArgs {
         out.debug_struct("DatabaseArgs")
             .field("database_url", &Redacted(&self.database_url))
             .field("db_max_connections", &self.db_max_connections)
+            .field("start_timeout", &self.start_timeout)
             .finish()
     }
 }
@@ -123,12 +135,19 @@ impl TypedValueParser for UrlParser {
     }
 }
 
-fn at_least_one(value: &str) -> Result<usize, String> {
-    match value.parse() {
-        Ok(0) => Err("a pool needs at least one connection".to_owned()),
-        Ok(count) => Ok(count),
-        Err(error) => Err(format!("{error}")),
-    }
+fn connections(value: &str) -> Result<usize, &'static str> {
+    value
+        .parse()
+        .ok()
+        .filter(|count| (1..=1000).contains(count))
+        .ok_or("it is not a number from 1 to 1000")
+}
+
+fn start_timeout(value: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(value)
+        .ok()
+        .filter(|duration| *duration <= Duration::from_secs(3600))
+        .ok_or("it is not a duration from 0s to 1h, like 30s or 5m")
 }
 
 #[cfg(test)]

@@ -8,11 +8,15 @@
 //! 10 s, all on the server; commits are synchronous.
 
 mod args;
+mod command;
 mod migrate;
 mod pool;
 mod session;
+mod watch;
 
 pub use args::{DatabaseArgs, MigrateArgs};
+pub use command::Command;
 pub use migrate::migrate;
 pub use pool::{Pool, StillDown, pool, wait_until_up};
 pub use session::dedicated;
+pub use watch::watch;

@@ -15,6 +15,7 @@ use lettre::transport::smtp::response::Severity;
 
 /// The mail server and who writes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "E-mail")]
 pub struct MailArgs {
     /// Mail server, `smtp://host:port` (25 if no port is given).
     #[arg(long, env = "SMTP_URL", value_name = "URL")]

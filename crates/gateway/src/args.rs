@@ -4,44 +4,33 @@ use std::path::PathBuf;
 use chassis::ProcessArgs;
 use identity::IssuerArgs;
 
+use crate::config;
 use crate::upstream::Endpoint;
 
-/// The edge: authentication, routing, rate limits, forwarding; and nothing of the shop
-#[derive(Clone, Debug, clap::Parser)]
-#[command(name = "gateway", version)]
-pub struct Args {
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-#[derive(Clone, Debug, clap::Subcommand)]
-pub enum Command {
-    /// Serve until SIGTERM
-    Serve(ServeArgs),
-}
-
+/// What `serve` takes.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Edge")]
 pub struct ServeArgs {
     #[command(flatten)]
     pub process: ProcessArgs,
 
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, env = "HTTP_ADDR", value_name = "IP:PORT")]
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, env = "HTTP_ADDR", value_name = "IP:PORT", help_heading = "HTTP")]
     pub http_addr: SocketAddr,
 
-    /// Threads that serve HTTP, each with its own connections to app-service
-    #[arg(long, env = "HTTP_WORKERS", value_name = "COUNT", default_value = "2", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Threads that serve HTTP, each with its own connections to app-service (1 to 1024).
+    #[arg(long, env = "HTTP_WORKERS", value_name = "COUNT", default_value = "2", help_heading = "HTTP", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub http_workers: u16,
 
-    /// Client connections at one time; further ones wait to be accepted
-    #[arg(long, env = "MAX_CONNECTIONS", value_name = "COUNT", default_value = "4096", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Client connections at one time (1 to 1000000); further ones wait to be accepted.
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "COUNT", default_value = "4096", help_heading = "HTTP", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Requests in flight to app-service at one time; further ones are answered with 503
+    /// Requests in flight to app-service at one time (1 to 1000000); further ones are answered with 503.
     #[arg(long, env = "MAX_IN_FLIGHT", value_name = "COUNT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_in_flight: u32,
 
-    /// Where app-service listens: one URL for each replica, separated by commas
+    /// Where app-service listens: one URL for each replica, separated by commas.
     #[arg(
         long,
         env = "APP_SERVICE_URL",
@@ -51,31 +40,38 @@ pub struct ServeArgs {
     )]
     pub app_service_url: Vec<Endpoint>,
 
-    /// Route file, in TOML
-    #[arg(long, env = "ROUTES_FILE", value_name = "FILE")]
+    /// Route file, in TOML: methods and paths, who may use them, limits and timeouts.
+    #[arg(long, env = "ROUTES_FILE", value_name = "FILE", value_parser = config::checked_routes)]
     pub routes_file: PathBuf,
 
     #[command(flatten)]
     pub issuer: IssuerArgs,
 
-    /// The `aud` that access tokens must carry
+    /// The `aud` that access tokens must carry.
     #[arg(
         long,
         env = "JWT_AUDIENCE",
         value_name = "AUDIENCE",
-        default_value = "plumbline"
+        default_value = "plumbline",
+        help_heading = "Identity"
     )]
     pub jwt_audience: String,
 
-    /// Name of the issuer: in the route file, and before the colon of every principal
-    #[arg(long, env = "JWT_SOURCE", value_name = "NAME", default_value = "main")]
+    /// Name of the issuer: in the route file, and before the colon of every principal.
+    #[arg(
+        long,
+        env = "JWT_SOURCE",
+        value_name = "NAME",
+        default_value = "main",
+        help_heading = "Identity"
+    )]
     pub jwt_source: String,
 
-    /// Ed25519 private key (PKCS#8, PEM) that signs the assertions to app-service
-    #[arg(long, env = "ASSERTION_KEY_FILE", value_name = "FILE")]
+    /// Ed25519 private key (PKCS#8, PEM) that signs the assertions to app-service.
+    #[arg(long, env = "ASSERTION_KEY_FILE", value_name = "FILE", help_heading = "Identity", value_parser = config::checked_key)]
     pub assertion_key_file: PathBuf,
 
-    /// The `kid` under which app-service knows that key
-    #[arg(long, env = "ASSERTION_KEY_ID", value_name = "ID")]
+    /// The `kid` under which app-service knows that key.
+    #[arg(long, env = "ASSERTION_KEY_ID", value_name = "ID", help_heading = "Identity", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub assertion_key_id: String,
 }

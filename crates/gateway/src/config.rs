@@ -1,6 +1,6 @@
 //! The files that the arguments name, read before anything is bound.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use identity::{Minter, Verifier};
 
@@ -38,6 +38,20 @@ impl Config {
     }
 }
 
+/// A value parser: the file has to be there and right in itself. Whether its issuer is the configured one is for
+/// [`Config::load`] to say.
+pub(crate) fn checked_routes(path: &str) -> Result<PathBuf, String> {
+    let text = read(Path::new(path))?;
+    let text = String::from_utf8(text).map_err(|_| "it is not text".to_owned())?;
+    RouteFile::check(&text).map_err(|lines| lines.join("\n  "))?;
+    Ok(path.into())
+}
+
+/// A value parser: the file has to be there and hold a key that signs.
+pub(crate) fn checked_key(path: &str) -> Result<PathBuf, String> {
+    minter(Path::new(path), "any").map(|_| path.into())
+}
+
 fn route_file(path: &Path, issuer: &str) -> Result<RouteFile, Vec<String>> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
@@ -46,6 +60,9 @@ fn route_file(path: &Path, issuer: &str) -> Result<RouteFile, Vec<String>> {
 }
 
 fn minter(path: &Path, id: &str) -> Result<Minter, String> {
-    let pem = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Minter::from_pem(&pem, id).map_err(|error| format!("{}: {error}", path.display()))
+    Minter::from_pem(&read(path)?, id).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }

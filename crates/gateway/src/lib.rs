@@ -18,7 +18,6 @@ mod server;
 mod trail;
 mod upstream;
 
-pub use args::{Args, Command, ServeArgs};
+pub use args::ServeArgs;
 pub use route_file::RouteFile;
-pub use server::run;
 pub use upstream::Endpoint;

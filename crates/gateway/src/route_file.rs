@@ -101,6 +101,15 @@ impl RouteFile {
     /// Reads `text`, in which `jwt` may name `issuer` alone. Fails with one line for each thing that is wrong, which
     /// names the route and the field.
     pub fn parse(text: &str, issuer: &str) -> Result<RouteFile, Vec<String>> {
+        RouteFile::read(text, |named| named == issuer)
+    }
+
+    /// Whether `text` is right whoever the issuer is.
+    pub fn check(text: &str) -> Result<(), Vec<String>> {
+        RouteFile::read(text, |_| true).map(drop)
+    }
+
+    fn read(text: &str, is_issuer: impl Fn(&str) -> bool) -> Result<RouteFile, Vec<String>> {
         let raw: RawFile = toml::from_str(text).map_err(|error| vec![error.to_string()])?;
         let mut wrong = Vec::new();
         let mut global = |name: &str, limit: &RawLimit| {
@@ -119,7 +128,7 @@ impl RouteFile {
             if routes.iter().any(|route| route.id == id) {
                 wrong.push(format!("route {id}: `id` is used twice"));
             }
-            match route(raw, issuer) {
+            match route(raw, &is_issuer) {
                 Ok(route) => routes.push(route),
                 Err(reasons) => {
                     wrong.extend(reasons.into_iter().map(|reason| format!("route {id}: {reason}")));
@@ -141,9 +150,9 @@ impl RouteFile {
 }
 
 /// The route that `raw` describes, or all that is wrong with it.
-fn route(raw: RawRoute, issuer: &str) -> Result<Route, Vec<String>> {
+fn route(raw: RawRoute, is_issuer: &impl Fn(&str) -> bool) -> Result<Route, Vec<String>> {
     let mut wrong = Vec::new();
-    let auth = auth(&raw, issuer).map_err(|reason| wrong.push(reason)).ok();
+    let auth = auth(&raw, is_issuer).map_err(|reason| wrong.push(reason)).ok();
     let limit = raw.limit.as_ref().map(quota).transpose();
     let limit = limit
         .map_err(|reason| wrong.push(format!("`limit`: {reason}")))
@@ -186,7 +195,7 @@ fn route(raw: RawRoute, issuer: &str) -> Result<Route, Vec<String>> {
     }
 }
 
-fn auth(raw: &RawRoute, issuer: &str) -> Result<Auth, String> {
+fn auth(raw: &RawRoute, is_issuer: &impl Fn(&str) -> bool) -> Result<Auth, String> {
     match &raw.auth {
         None => Err(r#"`auth` is missing; "anonymous" lets everybody in"#.to_owned()),
         Some(RawAuth::Anonymous) if raw.limit.is_some() => Err(
@@ -194,8 +203,8 @@ fn auth(raw: &RawRoute, issuer: &str) -> Result<Auth, String> {
                 .to_owned(),
         ),
         Some(RawAuth::Anonymous) => Ok(Auth::Anonymous),
-        Some(RawAuth::Jwt(jwt)) if jwt.jwt != issuer => Err(format!(
-            "`auth.jwt` {:?} is not the configured issuer {issuer:?}",
+        Some(RawAuth::Jwt(jwt)) if !is_issuer(&jwt.jwt) => Err(format!(
+            "`auth.jwt` {:?} is not the configured issuer (JWT_SOURCE)",
             jwt.jwt
         )),
         Some(RawAuth::Jwt(jwt)) => {

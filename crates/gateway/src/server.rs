@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use chassis::{Heartbeat, Misconfigured, Process};
+use chassis::{Heartbeat, Misconfigured, NoVerbs, Process, ProcessArgs, Program, Service};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +19,7 @@ use crate::args::ServeArgs;
 use crate::config::Config;
 use crate::limits::Limits;
 use crate::pipeline::{self, Edge};
+use crate::trail;
 use crate::upstream::Upstream;
 
 const MOST_HEADERS: usize = 64;
@@ -34,15 +35,42 @@ const TICK_LIMIT: Duration = Duration::from_secs(10);
 /// After an accept that failed, which is for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+impl Program for ServeArgs {
+    const SERVICE: Service = Service {
+        name: "gateway",
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    const ABOUT: &'static str =
+        "The edge: authentication, routing, rate limits, forwarding; and nothing of the shop.";
+    type Verbs = NoVerbs;
+
+    fn process(&self) -> &ProcessArgs {
+        &self.process
+    }
+
+    fn faults(&self) -> Vec<String> {
+        Config::load(self).err().unwrap_or_default()
+    }
+
+    async fn serve(&self, process: Process) -> anyhow::Result<()> {
+        serve(self, process).await
+    }
+
+    async fn run(verb: NoVerbs) -> anyhow::Result<()> {
+        match verb {}
+    }
+}
+
 /// Serves until the process is told to stop, and all that was in flight is answered.
-pub async fn run(args: ServeArgs, process: Process) -> anyhow::Result<()> {
-    let config = Config::load(&args).map_err(|wrong| Misconfigured(wrong.join("\n")))?;
+async fn serve(args: &ServeArgs, process: Process) -> anyhow::Result<()> {
+    let config = Config::load(args).map_err(|wrong| Misconfigured(wrong.join("\n")))?;
     let listening = process.readiness("http");
     let listener =
         TcpListener::bind(args.http_addr).with_context(|| format!("cannot listen on {}", args.http_addr))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
 
+    trail::describe();
     let limits = Arc::new(Limits::new(&config.route_file));
     let routes = Arc::new(config.route_file.routes);
     let minter = Arc::new(config.minter);

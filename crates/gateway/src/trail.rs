@@ -21,7 +21,8 @@ pub(crate) struct Trail {
     request_id: String,
     route: Option<Arc<Route>>,
     status: u16,
-    refused: Option<String>,
+    /// The problem's type, and the reason.
+    refused: Option<(&'static str, String)>,
     span: Span,
 }
 
@@ -74,7 +75,7 @@ impl Trail {
     }
 
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
-        self.refused = Some(refusal.to_string());
+        self.refused = Some((refusal.shape().slug, refusal.to_string()));
     }
 }
 
@@ -107,11 +108,21 @@ impl Drop for Trail {
                 route = id,
                 status = self.status,
                 duration_ms = took.as_secs_f64() * 1e3,
-                refused = self.refused.as_deref(),
+                refused = self.refused.as_ref().map(|(_, reason)| reason.as_str()),
+                error.type = self.refused.as_ref().map(|(kind, _)| *kind),
                 "request"
             );
         });
     }
+}
+
+/// Says what the gateway's own metrics are; the server's is described where all processes share it.
+pub(crate) fn describe() {
+    metrics::describe_histogram!(
+        "http_client_request_duration_seconds",
+        metrics::Unit::Seconds,
+        "Time from sending a request to another process until its answer's head, all attempts together.",
+    );
 }
 
 /// A method as a label: anything may stand in a request line, and labels must stay few.

@@ -20,7 +20,7 @@ mod caller;
 mod keys;
 mod verifier;
 
-pub use args::IssuerArgs;
+pub use args::{IssuerArgs, key_set_file};
 pub use assertion::{MintError, Minter};
 pub use caller::Caller;
 pub use keys::KeysError;

@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 ///
 /// `Debug` shows everything but the password.
 #[derive(Clone, clap::Args)]
+#[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
     /// Brokers to bootstrap from, `host:port`, separated by commas.
     #[arg(long = "kafka-bootstrap-servers", env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,…", value_parser = parse_servers)]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use database::{DatabaseArgs, MigrateArgs};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use diesel_migrations::EmbeddedMigrations;
@@ -60,6 +62,7 @@ impl Database {
         let args = DatabaseArgs {
             database_url: self.runtime_url(),
             db_max_connections: 10,
+            start_timeout: Duration::from_secs(30),
         };
         database::pool(&args, APPLICATION).expect("the URL was built here")
     }

@@ -1,6 +1,7 @@
 //! `/v1/customers`.
 
 pub(crate) mod get;
+pub(crate) mod orders;
 pub(crate) mod register;
 
 use domain::{Customer, CustomerId};

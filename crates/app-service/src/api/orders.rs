@@ -4,6 +4,7 @@ pub(crate) mod cancel;
 pub(crate) mod get;
 pub(crate) mod pay;
 pub(crate) mod place;
+pub(crate) mod ship;
 
 use domain::{CustomerId, Order, OrderId, OrderLine, ProductId};
 use serde::Serialize;
@@ -45,7 +46,7 @@ struct LineBody {
 }
 
 impl OrderBody {
-    fn of(order: &Order) -> OrderBody {
+    pub(crate) fn of(order: &Order) -> OrderBody {
         let line = |line: &OrderLine| LineBody {
             product_id: line.product_id,
             quantity: line.quantity.get(),

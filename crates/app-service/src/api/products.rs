@@ -4,9 +4,10 @@ pub(crate) mod adjust_stock;
 pub(crate) mod create;
 pub(crate) mod edit;
 pub(crate) mod get;
+pub(crate) mod get_stock;
 pub(crate) mod list;
 
-use domain::{Product, ProductId};
+use domain::{Product, ProductId, Stock};
 use serde::Serialize;
 
 /// A product, as all of its endpoints answer with it.
@@ -38,6 +39,24 @@ impl ProductBody<'_> {
             status: product.status.as_str(),
             availability: product.availability.as_str(),
             version: product.version.get(),
+        }
+    }
+}
+
+/// How many of a product there are, as its endpoints answer with it.
+#[derive(Serialize)]
+pub(crate) struct StockBody {
+    product_id: ProductId,
+    quantity: i64,
+    version: i64,
+}
+
+impl StockBody {
+    pub(crate) fn of(stock: &Stock) -> StockBody {
+        StockBody {
+            product_id: stock.product_id,
+            quantity: stock.quantity,
+            version: stock.version.get(),
         }
     }
 }

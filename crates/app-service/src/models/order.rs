@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -170,4 +173,96 @@ pub(crate) async fn update_in_txn(conn: &mut AsyncPgConnection, next: &Order) ->
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// An order that is unpaid, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    pub(crate) placed_at: OffsetDateTime,
+    pub(crate) id: OrderId,
+}
+
+/// Up to `limit` unpaid orders that were placed until `placed_until`, the oldest first, beginning after `after`.
+pub(crate) async fn due(
+    conn: &mut AsyncPgConnection,
+    placed_until: OffsetDateTime,
+    after: Option<Due>,
+    limit: i64,
+) -> Result<Vec<Due>, Trouble> {
+    let mut query = orders::table
+        // As text and not as a parameter, so that every plan may use the partial index.
+        .filter(sql::<Bool>("status = 'placed'"))
+        .filter(orders::placed_at.le(placed_until))
+        .order((orders::placed_at, orders::id))
+        .select((orders::placed_at, orders::id))
+        .limit(limit)
+        .into_boxed();
+    if let Some(after) = after {
+        let later = orders::placed_at
+            .eq(after.placed_at)
+            .and(orders::id.gt(after.id.0));
+        query = query
+            .filter(orders::placed_at.ge(after.placed_at))
+            .filter(orders::placed_at.gt(after.placed_at).or(later));
+    }
+    let rows: Vec<(OffsetDateTime, Uuid)> = query.load(conn).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(placed_at, id)| Due {
+            placed_at,
+            id: OrderId(id),
+        })
+        .collect())
+}
+
+/// Like [`lock_in_txn`], of anybody's order; `None` also when somebody else holds it.
+pub(crate) async fn lock_if_free_in_txn(
+    conn: &mut AsyncPgConnection,
+    id: OrderId,
+) -> Result<Option<Order>, Trouble> {
+    let row = orders::table
+        .find(id.0)
+        .select(Row::as_select())
+        .for_no_key_update()
+        .skip_locked()
+        .first(conn)
+        .await
+        .optional()?;
+    with_lines(conn, row).await
+}
+
+/// Up to `limit` orders of a customer, the newest first, beginning before `before`.
+pub(crate) async fn list_of(
+    conn: &mut AsyncPgConnection,
+    customer: CustomerId,
+    before: Option<OrderId>,
+    limit: i64,
+) -> Result<Vec<Order>, Trouble> {
+    let mut query = orders::table
+        .filter(orders::customer_id.eq(customer.0))
+        .order(orders::id.desc())
+        .select(Row::as_select())
+        .limit(limit)
+        .into_boxed();
+    if let Some(before) = before {
+        query = query.filter(orders::id.lt(before.0));
+    }
+    let rows: Vec<Row> = query.load(conn).await?;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let lines: Vec<(Uuid, LineRow)> = order_line::table
+        .filter(order_line::order_id.eq_any(ids))
+        .order((order_line::order_id, order_line::product_id))
+        .select((order_line::order_id, LineRow::as_select()))
+        .load(conn)
+        .await?;
+    let mut by_order: HashMap<Uuid, Vec<LineRow>> = HashMap::new();
+    for (order, line) in lines {
+        by_order.entry(order).or_default().push(line);
+    }
+    rows.into_iter()
+        .map(|row| {
+            let lines = by_order.remove(&row.id).unwrap_or_default();
+            Order::try_from(Rows { order: row, lines })
+        })
+        .collect()
 }

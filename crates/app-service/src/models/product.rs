@@ -1,6 +1,6 @@
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use domain::{Currency, Money, MoneyError, Product, ProductId, Sku};
+use domain::{Currency, Money, MoneyError, Product, ProductId, ProductStatus, Sku};
 use uuid::Uuid;
 
 use super::{corrupt, version};
@@ -66,17 +66,10 @@ pub(crate) async fn find_all(
     rows.into_iter().map(Product::try_from).collect()
 }
 
-/// Which products a listing shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Active,
-    All,
-}
-
-/// Up to `limit` products by id, beginning after `after`.
+/// Up to `limit` products by id, beginning after `after`; those of one status, or all.
 pub(crate) async fn list(
     conn: &mut AsyncPgConnection,
-    shown: Shown,
+    status: Option<ProductStatus>,
     after: Option<ProductId>,
     limit: i64,
 ) -> Result<Vec<Product>, Trouble> {
@@ -85,9 +78,8 @@ pub(crate) async fn list(
         .order(product::id)
         .limit(limit)
         .into_boxed();
-    if shown == Shown::Active {
-        // As text and not as a parameter, so that every plan may use the partial index.
-        query = query.filter(diesel::dsl::sql::<diesel::sql_types::Bool>("status = 'active'"));
+    if let Some(status) = status {
+        query = query.filter(product::status.eq(status.as_str()));
     }
     if let Some(after) = after {
         query = query.filter(product::id.gt(after.0));

@@ -1,10 +1,11 @@
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use domain::{ProductId, Quantity, Stock};
+use domain::{ProductId, ProductStatus, Quantity, Stock};
 use uuid::Uuid;
 
 use super::version;
-use crate::schema::stock;
+use crate::schema::{product, stock};
 use crate::trouble::Trouble;
 
 #[derive(Queryable, Selectable)]
@@ -30,6 +31,32 @@ impl TryFrom<Row> for Stock {
 pub(crate) async fn find(conn: &mut AsyncPgConnection, id: ProductId) -> Result<Option<Stock>, Trouble> {
     let row = stock::table
         .find(id.0)
+        .select(Row::as_select())
+        .first(conn)
+        .await
+        .optional()?;
+    row.map(Stock::try_from).transpose()
+}
+
+/// Whose stock is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    OfActive,
+    OfAll,
+}
+
+/// `None` also for a product that is not shown.
+pub(crate) async fn find_shown(
+    conn: &mut AsyncPgConnection,
+    id: ProductId,
+    shown: Shown,
+) -> Result<Option<Stock>, Trouble> {
+    let active = product::status.eq(ProductStatus::Active.as_str());
+    let all = (shown == Shown::OfAll).into_sql::<Bool>();
+    let row = stock::table
+        .inner_join(product::table)
+        .filter(stock::product_id.eq(id.0))
+        .filter(active.or(all))
         .select(Row::as_select())
         .first(conn)
         .await

@@ -1,28 +1,65 @@
-//! Every endpoint with every kind of caller.
+//! Every endpoint with every kind of caller, as `authorization.toml` says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use identity::Caller;
 use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::shop::{Shop, answer, caller, shopper};
+use crate::shop::{Reply, Shop, answer, caller, shopper};
 
-const ALL_SCOPES: [&str; 10] = [
-    "catalogue:write",
-    "customers:write",
-    "customers:read:any",
-    "orders:write",
-    "orders:read:any",
-    "orders:fulfil",
-    "payments:record",
-    "analytics:read",
-    "audit:read",
-    "audit:raw",
-];
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    scopes: Vec<String>,
+    endpoint: Vec<Endpoint>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Endpoint {
+    /// `METHOD /path`
+    route: String,
+    /// What kind of thing the path names, where that matters.
+    #[serde(default)]
+    of: String,
+    anonymous: u16,
+    owner: u16,
+    another: u16,
+    #[serde(default)]
+    holding: BTreeMap<String, Holding>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Holding {
+    Everybody(u16),
+    ByOwnership { owner: u16, another: u16 },
+}
+
+impl Endpoint {
+    /// What it answers to the owner and to another, holding `scope`.
+    fn answers(&self, scope: &str) -> (u16, u16) {
+        match self.holding.get(scope) {
+            None => (self.owner, self.another),
+            Some(Holding::Everybody(status)) => (*status, *status),
+            Some(Holding::ByOwnership { owner, another }) => (*owner, *another),
+        }
+    }
+}
+
+fn file<T: DeserializeOwned>(path: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
 
 /// A shop with something of everything in it.
 struct Scene {
     shop: Shop,
-    ada: Caller,
     customer: String,
     product: String,
     draft: String,
@@ -31,225 +68,304 @@ struct Scene {
 impl Scene {
     async fn set() -> Scene {
         let shop = Shop::open().await;
-        let ada = shopper("ada");
-        let customer = shop.register(&ada).await;
+        let customer = shop.register(&shopper("ada")).await;
         shop.register(&shopper("bob")).await;
-        let product = shop.product(1_000, json!({})).await;
+        let product = shop.product(10_000, json!({})).await;
         let draft = shop.product(1, json!({"status": "draft"})).await;
         Scene {
             shop,
-            ada,
             customer,
             product,
             draft,
         }
     }
 
+    /// An order of Ada's.
     async fn order(&self) -> String {
-        let placed = self.shop.order(&self.ada, &[(&self.product, 1)]).await;
+        let placed = self.shop.order(&shopper("ada"), &[(&self.product, 1)]).await;
         placed.expect(StatusCode::CREATED).id()
     }
 
-    /// A valid request for the endpoint, on things of its own.
-    async fn request(&self, endpoint: &str) -> (Method, String, Option<Value>) {
-        let (product, draft, customer) = (&self.product, &self.draft, &self.customer);
-        match endpoint {
-            "list products" => (Method::GET, "/v1/products".into(), None),
-            "get a product" => (Method::GET, format!("/v1/products/{product}"), None),
-            "get a draft" => (Method::GET, format!("/v1/products/{draft}"), None),
-            "create a product" => {
-                let sku = format!("S-{}", uuid::Uuid::now_v7().simple());
-                let body = json!({"sku": sku, "name": "Mug", "price_minor": 1, "currency": "EUR"});
-                (Method::POST, "/v1/products".into(), Some(body))
+    /// A right request for the endpoint, on things of its own.
+    async fn request(&self, endpoint: &Endpoint, caller: &Caller) -> reqwest::RequestBuilder {
+        let (method, path) = endpoint.route.split_once(' ').unwrap();
+        let id = match (path.split('/').nth(2), endpoint.of.as_str()) {
+            _ if !path.contains("{id}") => String::new(),
+            (Some("products"), "draft") => self.draft.clone(),
+            (Some("products"), _) => self.product.clone(),
+            (Some("customers"), _) => self.customer.clone(),
+            (Some("orders"), _) => self.order().await,
+            unknown => panic!("{unknown:?}"),
+        };
+        if path.ends_with("/shipment") {
+            let path = format!("/v1/orders/{id}/payment");
+            let paid = self.shop.post(&crate::shop::cashier(), &path, json!({})).await;
+            paid.expect(StatusCode::OK);
+        }
+        let body = match endpoint.route.as_str() {
+            "POST /v1/products" => {
+                let sku = format!("S-{}", Uuid::now_v7().simple());
+                json!({"sku": sku, "name": "Mug", "price_minor": 1, "currency": "EUR"})
             }
-            "edit a product" => (
-                Method::PATCH,
-                format!("/v1/products/{product}"),
-                Some(json!({"name": "Mug"})),
-            ),
-            "adjust stock" => {
-                let path = format!("/v1/products/{product}/stock-adjustments");
-                (Method::POST, path, Some(json!({"delta": 1})))
-            }
-            "register" => (
-                Method::POST,
-                "/v1/customers".into(),
-                Some(json!({"name": "Somebody"})),
-            ),
-            "get a customer" => (Method::GET, format!("/v1/customers/{customer}"), None),
-            "place an order" => {
-                let body = json!({"lines": [{"product_id": product, "quantity": 1}]});
-                (Method::POST, "/v1/orders".into(), Some(body))
-            }
-            "get an order" => (Method::GET, format!("/v1/orders/{}", self.order().await), None),
-            "pay an order" => (
-                Method::POST,
-                format!("/v1/orders/{}/payment", self.order().await),
-                None,
-            ),
-            "cancel an order" => (
-                Method::POST,
-                format!("/v1/orders/{}/cancellation", self.order().await),
-                None,
-            ),
-            unknown => panic!("{unknown}"),
+            "PATCH /v1/products/{id}" => json!({"name": "Mug"}),
+            "POST /v1/products/{id}/stock-adjustments" => json!({"delta": 1}),
+            "POST /v1/customers" => json!({"name": "Somebody"}),
+            "POST /v1/orders" => json!({"lines": [{"product_id": self.product, "quantity": 1}]}),
+            _ => json!({}),
+        };
+        let method: Method = method.parse().unwrap();
+        let request = self
+            .shop
+            .request(caller, method.clone(), &path.replace("{id}", &id));
+        if method == Method::GET {
+            request
+        } else {
+            request.json(&body)
         }
     }
 
-    async fn check(&self, endpoint: &str, who: &str, caller: &Caller, expected: u16) {
-        let (method, path, body) = self.request(endpoint).await;
-        let mut request = self.shop.request(caller, method, &path);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let reply = answer(request).await;
+    async fn check(&self, endpoint: &Endpoint, who: &str, scopes: &[&str], expected: u16) {
+        let caller = match who {
+            "anonymous" => Caller::anonymous(),
+            _ if endpoint.route == "POST /v1/customers" => caller(&Uuid::now_v7().to_string(), scopes),
+            "owner" => caller("ada", scopes),
+            _ => caller("bob", scopes),
+        };
+        let reply = answer(self.request(endpoint, &caller).await).await;
+        let (route, of) = (&endpoint.route, &endpoint.of);
         assert_eq!(
-            reply.status.as_u16(),
-            expected,
-            "{who}: {endpoint}: {}",
+            reply.status, expected,
+            "{route} {of} by {who} with {scopes:?}: {}",
             reply.body
         );
     }
 }
 
-/// (endpoint, anonymous, owner without scopes, another customer without scopes, the scope that allows it to anybody and
-/// what it answers, the scope that allows it to the owner and what it answers to owner and another customer)
-type Row = (
-    &'static str,
-    u16,
-    u16,
-    u16,
-    Option<(&'static str, u16)>,
-    Option<(&'static str, u16, u16)>,
-);
-
-const ROWS: [Row; 11] = [
-    ("list products", 200, 200, 200, None, None),
-    ("get a product", 200, 200, 200, None, None),
-    ("get a draft", 404, 404, 404, Some(("catalogue:write", 200)), None),
-    (
-        "create a product",
-        401,
-        403,
-        403,
-        Some(("catalogue:write", 201)),
-        None,
-    ),
-    (
-        "edit a product",
-        401,
-        403,
-        403,
-        Some(("catalogue:write", 200)),
-        None,
-    ),
-    (
-        "adjust stock",
-        401,
-        403,
-        403,
-        Some(("catalogue:write", 200)),
-        None,
-    ),
-    (
-        "get a customer",
-        401,
-        200,
-        404,
-        Some(("customers:read:any", 200)),
-        None,
-    ),
-    (
-        "place an order",
-        401,
-        403,
-        403,
-        None,
-        Some(("orders:write", 201, 201)),
-    ),
-    (
-        "get an order",
-        401,
-        200,
-        404,
-        Some(("orders:read:any", 200)),
-        None,
-    ),
-    (
-        "pay an order",
-        401,
-        403,
-        403,
-        Some(("payments:record", 200)),
-        None,
-    ),
-    (
-        "cancel an order",
-        401,
-        403,
-        403,
-        Some(("orders:fulfil", 200)),
-        Some(("orders:write", 200, 404)),
-    ),
-];
-
 #[tokio::test]
 async fn every_endpoint_answers_every_caller_as_the_table_says() {
+    let table: Table = file("authorization.toml");
     let scene = Scene::set().await;
-    for (endpoint, anonymous, owner, other, for_anybody, for_owner) in ROWS {
-        scene
-            .check(endpoint, "anonymous", &Caller::anonymous(), anonymous)
-            .await;
-        scene.check(endpoint, "owner", &caller("ada", &[]), owner).await;
-        scene.check(endpoint, "another", &caller("bob", &[]), other).await;
-        for scope in ALL_SCOPES {
-            let (mut as_owner, mut as_other) = (owner, other);
-            if let Some((allowing, to_owner, to_other)) = for_owner
-                && scope == allowing
-            {
-                (as_owner, as_other) = (to_owner, to_other);
-            }
-            if let Some((allowing, status)) = for_anybody
-                && scope == allowing
-            {
-                (as_owner, as_other) = (status, status);
-            }
-            scene
-                .check(
-                    endpoint,
-                    &format!("owner with {scope}"),
-                    &caller("ada", &[scope]),
-                    as_owner,
-                )
-                .await;
-            scene
-                .check(
-                    endpoint,
-                    &format!("another with {scope}"),
-                    &caller("bob", &[scope]),
-                    as_other,
-                )
-                .await;
+    for endpoint in &table.endpoint {
+        for scope in endpoint.holding.keys() {
+            assert!(
+                table.scopes.contains(scope),
+                "{}: {scope} is not a scope",
+                endpoint.route
+            );
+        }
+        scene.check(endpoint, "anonymous", &[], endpoint.anonymous).await;
+        scene.check(endpoint, "owner", &[], endpoint.owner).await;
+        scene.check(endpoint, "another", &[], endpoint.another).await;
+        for scope in &table.scopes {
+            let (owner, another) = endpoint.answers(scope);
+            scene.check(endpoint, "owner", &[scope], owner).await;
+            scene.check(endpoint, "another", &[scope], another).await;
         }
     }
     scene.shop.check_facts().await;
 }
 
-#[tokio::test]
-async fn registering_needs_its_scope_and_ordering_a_registration() {
-    let scene = Scene::set().await;
-    scene
-        .check("register", "anonymous", &Caller::anonymous(), 401)
-        .await;
-    for scope in ALL_SCOPES {
-        let expected = if scope == "customers:write" { 201 } else { 403 };
-        scene
-            .check("register", scope, &caller("carol", &[scope]), expected)
-            .await;
+/// The parts of the gateway's routes that decide who gets through.
+#[derive(Deserialize)]
+struct Edge {
+    route: Vec<EdgeRoute>,
+}
+
+#[derive(Deserialize)]
+struct EdgeRoute {
+    methods: Vec<String>,
+    path: String,
+    auth: EdgeAuth,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum EdgeAuth {
+    Anonymous(String),
+    Token {
+        #[serde(default)]
+        scopes: Vec<String>,
+    },
+}
+
+#[test]
+fn the_edge_lets_everybody_through_whom_the_table_serves() {
+    let table: Table = file("authorization.toml");
+    let edge: Edge = file("deploy/gateway/routes.toml");
+    for endpoint in &table.endpoint {
+        let leads = |route: &&EdgeRoute| {
+            let mut methods = route.methods.iter();
+            methods.any(|method| endpoint.route == format!("{method} {}", route.path))
+        };
+        let route = edge.route.iter().find(leads);
+        let Some(route) = route else {
+            panic!("the edge has no route for {}", endpoint.route)
+        };
+        let refused = |status: u16| matches!(status, 401 | 403);
+        match &route.auth {
+            EdgeAuth::Anonymous(word) => {
+                assert_eq!(word, "anonymous");
+                assert_ne!(endpoint.anonymous, 401, "{}", endpoint.route);
+            }
+            EdgeAuth::Token { scopes: wanted } => {
+                assert_eq!(endpoint.anonymous, 401, "{}", endpoint.route);
+                assert!(wanted.is_empty() || refused(endpoint.owner) && refused(endpoint.another));
+                for scope in &table.scopes {
+                    let (owner, another) = endpoint.answers(scope);
+                    let passes = wanted.iter().all(|wanted| wanted == scope);
+                    assert!(
+                        passes || refused(owner) && refused(another),
+                        "{}: the edge refuses {scope}",
+                        endpoint.route
+                    );
+                }
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn who_has_not_registered_can_t_order() {
+    let scene = Scene::set().await;
     let stranger = caller("dave", &["orders:write"]);
     let refused = scene.shop.order(&stranger, &[(&scene.product, 1)]).await;
     refused.expect_problem(403, "not-registered");
+}
+
+/// Everything but the id of the request.
+fn without_request_id(mut reply: Reply) -> (StatusCode, Value) {
+    reply.body.as_object_mut().unwrap().remove("request_id");
+    (reply.status, reply.body)
+}
+
+#[tokio::test]
+async fn nothing_tells_another_s_resource_from_one_that_does_not_exist() {
+    let scene = Scene::set().await;
+    let order = scene.order().await;
+    let bob = shopper("bob");
+    let used = "used-before";
+    let first = scene
+        .shop
+        .plain(&bob, Method::POST, "/v1/orders")
+        .header("idempotency-key", used);
+    let body = json!({"lines": [{"product_id": scene.product, "quantity": 1}]});
+    answer(first.json(&body)).await.expect(StatusCode::CREATED);
+
+    let nobody_s = "0190aaaa-0000-7000-8000-000000000000";
+    let requests: Vec<(&str, Method, &str, Vec<(&str, &str)>, Value)> = vec![
+        ("orders", Method::GET, "", vec![], Value::Null),
+        (
+            "orders",
+            Method::GET,
+            "",
+            vec![("if-none-match", "*")],
+            Value::Null,
+        ),
+        (
+            "orders",
+            Method::GET,
+            "",
+            vec![("if-none-match", "\"1-1\"")],
+            Value::Null,
+        ),
+        (
+            "orders",
+            Method::POST,
+            "/cancellation",
+            vec![("idempotency-key", "new")],
+            json!({}),
+        ),
+        (
+            "orders",
+            Method::POST,
+            "/cancellation",
+            vec![("idempotency-key", used)],
+            json!({}),
+        ),
+        ("orders", Method::POST, "/cancellation", vec![], json!({})),
+        (
+            "orders",
+            Method::POST,
+            "/cancellation",
+            vec![("idempotency-key", "odd")],
+            json!({"a": 1}),
+        ),
+        (
+            "orders",
+            Method::POST,
+            "/payment",
+            vec![("idempotency-key", "pay")],
+            json!({}),
+        ),
+        ("customers", Method::GET, "", vec![], Value::Null),
+        (
+            "customers",
+            Method::GET,
+            "",
+            vec![("if-none-match", "*")],
+            Value::Null,
+        ),
+    ];
+    for cancelled in [false, true] {
+        if cancelled {
+            let path = format!("/v1/orders/{order}/cancellation");
+            scene
+                .shop
+                .post(&shopper("ada"), &path, json!({}))
+                .await
+                .expect(StatusCode::OK);
+        }
+        for (collection, method, rest, headers, body) in &requests {
+            let ask = async |id: &str| {
+                let path = format!("/v1/{collection}/{id}{rest}");
+                let mut request = scene.shop.plain(&bob, method.clone(), &path);
+                for (name, value) in headers {
+                    request = request.header(*name, *value);
+                }
+                if *body != Value::Null {
+                    request = request.json(body);
+                }
+                without_request_id(answer(request).await)
+            };
+            let id = if *collection == "orders" {
+                &order
+            } else {
+                &scene.customer
+            };
+            let (status, body) = ask(id).await;
+            assert!(
+                status.is_client_error(),
+                "{method} {collection}{rest} {headers:?}: {status}"
+            );
+            assert_eq!(
+                (status, body),
+                ask(nobody_s).await,
+                "{method} {collection}{rest} {headers:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_same_id_from_another_source_owns_nothing() {
+    let scene = Scene::set().await;
+    let order = format!("/v1/orders/{}", scene.order().await);
+    let stranger = Caller {
+        principal: "keys:ada".to_owned(),
+        ..shopper("ada")
+    };
+    let shop = &scene.shop;
+    shop.get(&stranger, &order).await.expect_problem(404, "not-found");
+    shop.get(&stranger, &format!("/v1/customers/{}", scene.customer))
+        .await
+        .expect_problem(404, "not-found");
+    let cancel = format!("{order}/cancellation");
+    shop.post(&stranger, &cancel, json!({}))
+        .await
+        .expect_problem(404, "not-found");
+    shop.order(&stranger, &[(&scene.product, 1)])
+        .await
+        .expect_problem(403, "not-registered");
 }
 
 #[tokio::test]
@@ -298,32 +414,4 @@ async fn nothing_is_answered_without_exactly_one_valid_assertion() {
             reply.expect_problem(401, "unauthenticated");
         }
     }
-}
-
-#[tokio::test]
-async fn another_s_order_is_not_found_whatever_its_state() {
-    let scene = Scene::set().await;
-    let order = scene.order().await;
-    let bob = shopper("bob");
-    let cancel = format!("/v1/orders/{order}/cancellation");
-    scene
-        .shop
-        .post(&bob, &cancel, json!({}))
-        .await
-        .expect_problem(404, "not-found");
-    scene
-        .shop
-        .post(&scene.ada, &cancel, json!({}))
-        .await
-        .expect(StatusCode::OK);
-    scene
-        .shop
-        .post(&bob, &cancel, json!({}))
-        .await
-        .expect_problem(404, "not-found");
-    scene
-        .shop
-        .post(&scene.ada, &cancel, json!({}))
-        .await
-        .expect_problem(409, "order-not-cancellable");
 }

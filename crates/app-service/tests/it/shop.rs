@@ -32,7 +32,8 @@ pub(crate) struct Shop {
     client: reqwest::Client,
     minter: Minter,
     pub(crate) database: Database,
-    _keys: TempDir,
+    settings: Vec<(String, String)>,
+    keys: TempDir,
 }
 
 /// What a request was answered with.
@@ -52,39 +53,48 @@ impl Shop {
     pub(crate) async fn open_with(settings: &[(&str, &str)]) -> Shop {
         let database = Database::create("app", MIGRATIONS).await;
         let keys = TempDir::new().unwrap();
-        let jwks = keys.path().join("jwks.json");
-        std::fs::write(&jwks, PUBLIC).unwrap();
-        let redis = std::env::var("PLUMBLINE_TEST_REDIS").expect("run `cargo stack test`");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_app-service"))
-            .arg("serve")
-            .env("HTTP_ADDR", "127.0.0.1:0")
-            .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("DATABASE_URL", database.runtime_url())
-            .env("REDIS_URL", redis)
-            // A busy machine must not make a miss of a hit.
-            .env("REDIS_COMMAND_TIMEOUT", "20s")
-            .env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-            .env("ASSERTION_JWKS_FILE", jwks)
-            .env("LOG_FORMAT", "json")
-            .env("RUST_LOG", "info")
-            .env("DRAIN_DELAY", "0s")
-            .envs(settings.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let base = address(&mut process);
+        std::fs::write(keys.path().join("jwks.json"), PUBLIC).unwrap();
+        let settings = settings
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        let settings: Vec<_> = settings.collect();
+        let mut process = start(&database, &keys, &settings);
         Shop {
+            base: address(&mut process),
             process,
-            base,
             client: reqwest::Client::new(),
             minter: Minter::from_pem(PRIVATE.as_bytes(), "test").unwrap(),
             database,
-            _keys: keys,
+            settings,
+            keys,
+        }
+    }
+
+    /// Kills the process as a power cut would, and starts another one on the same database.
+    pub(crate) fn kill_and_start_again(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = start(&self.database, &self.keys, &self.settings);
+        self.base = address(&mut self.process);
+    }
+
+    /// `host:port` of the API.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// As [`plain`](Shop::plain), with what a client has to say: a new idempotency key, or that any version will do.
+    pub(crate) fn request(&self, caller: &Caller, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.plain(caller, method.clone(), path);
+        match method {
+            Method::POST => request.header("idempotency-key", Uuid::now_v7().to_string()),
+            Method::PATCH => request.header("if-match", "*"),
+            _ => request,
         }
     }
 
     /// A request with the gateway's assertion about `caller`.
-    pub(crate) fn request(&self, caller: &Caller, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn plain(&self, caller: &Caller, method: Method, path: &str) -> reqwest::RequestBuilder {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let assertion = self.minter.mint(caller, i64::try_from(now).unwrap()).unwrap();
         self.bare(method, path).header("x-plumbline-identity", assertion)
@@ -208,15 +218,20 @@ impl Shop {
 
     /// Returns once a statement of the process waits for a lock.
     pub(crate) async fn wait_for_a_blocked_statement(&self) {
+        self.wait_for_blocked_statements(1).await;
+    }
+
+    /// Returns once so many statements of the process wait for locks.
+    pub(crate) async fn wait_for_blocked_statements(&self, count: i64) {
         let mut conn = self.superuser().await;
-        testkit::eventually("a statement waits for a lock", async || {
+        testkit::eventually("statements wait for locks", async || {
             let waiting = "SELECT count(*) AS value FROM pg_stat_activity
                            WHERE datname = current_database() AND wait_event_type = 'Lock'";
             let waiting = diesel::sql_query(waiting)
                 .get_result::<Number>(&mut conn)
                 .await
                 .unwrap();
-            (waiting.value > 0).then_some(())
+            (waiting.value >= count).then_some(())
         })
         .await;
     }
@@ -326,6 +341,27 @@ pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Reply {
         headers,
         body,
     }
+}
+
+fn start(database: &Database, keys: &TempDir, settings: &[(String, String)]) -> Child {
+    let redis = std::env::var("PLUMBLINE_TEST_REDIS").expect("run `cargo stack test`");
+    Command::new(env!("CARGO_BIN_EXE_app-service"))
+        .arg("serve")
+        .env("HTTP_ADDR", "127.0.0.1:0")
+        .env("ADMIN_ADDR", "127.0.0.1:0")
+        .env("DATABASE_URL", database.runtime_url())
+        .env("REDIS_URL", redis)
+        // A busy machine must not make a miss of a hit.
+        .env("REDIS_COMMAND_TIMEOUT", "20s")
+        .env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+        .env("ASSERTION_JWKS_FILE", keys.path().join("jwks.json"))
+        .env("LOG_FORMAT", "json")
+        .env("RUST_LOG", "info")
+        .env("DRAIN_DELAY", "0s")
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Reads the log until the process says where it listens, and goes on reading, so that it never waits for a full pipe.

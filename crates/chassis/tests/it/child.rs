@@ -45,6 +45,13 @@ impl Child {
 
     /// Starts it on free ports and waits until it serves.
     pub(crate) fn serve_with(arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+        let mut child = Child::start(arguments, environment);
+        child.http = child.address("serving HTTP");
+        child
+    }
+
+    /// Starts it on free ports; it serves only its probes so far.
+    pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Child {
         let mut process = command(&["serve"])
             .args(arguments)
             .env("HTTP_ADDR", "127.0.0.1:0")
@@ -72,7 +79,6 @@ impl Child {
             http: unknown,
         };
         child.admin = child.address("serving probes and metrics");
-        child.http = child.address("serving HTTP");
         child
     }
 
@@ -156,6 +162,17 @@ pub(crate) fn send(
 ) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    send_on(&mut stream, method, path, headers, body);
+    stream
+}
+
+pub(crate) fn send_on(
+    stream: &mut TcpStream,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) {
     let mut text = format!(
         "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n",
         body.len()
@@ -166,7 +183,6 @@ pub(crate) fn send(
     text.push_str("\r\n");
     text.push_str(body);
     stream.write_all(text.as_bytes()).unwrap();
-    stream
 }
 
 pub(crate) fn receive(stream: &mut TcpStream) -> Answer {

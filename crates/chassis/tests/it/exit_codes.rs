@@ -6,6 +6,15 @@ fn check(how: &str, expected: i32) {
     let output = run(&mut command(&["end", how]));
     let log = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(expected), "{how}: {log}");
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    if expected == 0 {
+        assert_eq!(last["message"], "stopped");
+    } else {
+        assert_eq!(
+            (&last["error.type"], &last["exit_code"]),
+            (&how.into(), &expected.into())
+        );
+    }
 }
 
 #[test]

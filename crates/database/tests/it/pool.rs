@@ -12,6 +12,7 @@ fn args(database_url: String, db_max_connections: usize) -> DatabaseArgs {
     DatabaseArgs {
         database_url,
         db_max_connections,
+        start_timeout: Duration::from_secs(30),
     }
 }
 

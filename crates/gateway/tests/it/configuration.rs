@@ -173,11 +173,13 @@ fn everything_that_is_wrong_is_said_at_once() {
         &[
             ("JWKS_FILE", "/nowhere/jwks.json"),
             ("ASSERTION_KEY_FILE", "/dev/null"),
+            ("HTTP_WORKERS", "0"),
         ],
     );
     assert_eq!(output.status.code(), Some(78));
-    let log = String::from_utf8(output.stdout).unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
     for reason in [
+        "(HTTP_WORKERS)",
         "route things.hurry: `path`",
         "route things.create: `body_max`",
         "cannot read the key set /nowhere/jwks.json",
@@ -185,6 +187,17 @@ fn everything_that_is_wrong_is_said_at_once() {
     ] {
         assert!(log.contains(reason), "{reason} is not in {log}");
     }
+}
+
+#[test]
+fn an_issuer_that_is_not_the_configured_one_is_named() {
+    let output = refused(&ROUTES.replace("\"main\"", "\"other\""), &[]);
+    assert_eq!(output.status.code(), Some(78));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("route things.create: `auth.jwt` \"other\""),
+        "{text}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use stack::Stack;
+use uuid::Uuid;
 
 /// Longer than the gateway's own deadline, so that its answer is seen.
 const REQUEST: Duration = Duration::from_secs(15);
@@ -130,7 +131,10 @@ impl Shop {
 
     async fn post(&self, path: &str, token: &str, body: &Value) -> (Outcome, Value) {
         let url = format!("{}{path}", self.gateway);
-        outcome(self.http.post(url).bearer_auth(token).json(body).send().await).await
+        let request = self.http.post(url).bearer_auth(token).json(body);
+        // Each is an operation of its own, and none is repeated.
+        let request = request.header("idempotency-key", Uuid::now_v7().to_string());
+        outcome(request.send().await).await
     }
 
     async fn create(&self, path: &str, token: &str, body: &Value) -> anyhow::Result<String> {

@@ -2,6 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::whole::WholeStack;
 
@@ -38,7 +39,13 @@ impl<'a> Shop<'a> {
     }
 
     pub(crate) async fn send(&self, method: Method, url: &str, token: &str, body: Option<Value>) -> Answer {
-        let mut request = self.whole.http.request(method, url).bearer_auth(token);
+        let mut request = self.whole.http.request(method.clone(), url).bearer_auth(token);
+        request = match method {
+            Method::POST => request.header("idempotency-key", Uuid::now_v7().to_string()),
+            // Nobody else edits here.
+            Method::PATCH => request.header("if-match", "*"),
+            _ => request,
+        };
         if let Some(body) = body {
             request = request.json(&body);
         }

@@ -1,4 +1,4 @@
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use chassis::Problem;
 use domain::CustomerId;
 
@@ -8,11 +8,19 @@ use crate::api::scopes::CUSTOMERS_READ_ANY;
 use crate::app::App;
 use crate::call::Call;
 use crate::models::customer::{self, Reach};
+use crate::path::Id;
+use crate::query::Query;
 use crate::read::read;
 use crate::refusal::not_found;
 
 /// `GET /v1/customers/{id}`: oneself, or anybody with `customers:read:any`.
-pub(crate) async fn get(app: Data<App>, call: Call, id: Path<CustomerId>) -> Result<Answer, Problem> {
+pub(crate) async fn get(
+    app: Data<App>,
+    call: Call,
+    id: Id<CustomerId>,
+    query: Query,
+) -> Result<Answer, Problem> {
+    query.empty()?;
     let caller = call.known()?;
     let reach = if caller.has(CUSTOMERS_READ_ANY) {
         Reach::Any

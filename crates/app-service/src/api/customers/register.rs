@@ -10,11 +10,11 @@ use super::CustomerBody;
 use crate::answer::Answer;
 use crate::api::scopes::CUSTOMERS_WRITE;
 use crate::app::App;
-use crate::body::{Body, invalid};
 use crate::call::Call;
 use crate::models::customer;
-use crate::refusal::conflict;
-use crate::write::{Decided, write};
+use crate::post::Post;
+use crate::problems::{ALREADY_REGISTERED, EMAIL_NOT_VERIFIED};
+use crate::write::{Decided, write_once};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,16 +23,20 @@ struct Registration {
 }
 
 /// `POST /v1/customers`: the caller becomes a customer, once.
-pub(crate) async fn register(app: Data<App>, call: Call, body: Body) -> Result<Answer, Problem> {
+pub(crate) async fn register(app: Data<App>, call: Call, post: Post) -> Result<Answer, Problem> {
     let caller = call.with_scope(CUSTOMERS_WRITE)?;
     let email = verified_email(caller)?;
-    let registration: Registration = body.json()?;
-    let name = PersonName::parse(&registration.name).map_err(|why| invalid("/name", why))?;
+    let (registration, mut fields) = post.read::<Registration>()?;
+    let name = fields.check("/name", PersonName::parse(&registration.name));
+    let Some(name) = name else {
+        return Err(fields.problem());
+    };
+    fields.finish()?;
     let id = CustomerId(Uuid::now_v7());
     let customer = Customer::register(id, caller.principal.clone(), email, name);
-    write(&app, &call, async |conn| {
+    write_once(&app, &call, &post, async |conn| {
         if !customer::insert_in_txn(conn, &customer).await? {
-            return Err(conflict("already-registered", "the caller is a customer already"));
+            return Err(ALREADY_REGISTERED.problem());
         }
         let location = format!("/v1/customers/{}", customer.id);
         let answer = Answer::created(location, &CustomerBody::of(&customer)).version(customer.version);
@@ -43,15 +47,8 @@ pub(crate) async fn register(app: Data<App>, call: Call, body: Body) -> Result<A
 
 /// Only an address that the token's issuer has verified; a body can't bring another.
 fn verified_email(caller: &Caller) -> Result<EmailAddress, Problem> {
-    let unverified = |detail: &str| {
-        Problem::new(
-            403u16,
-            "email-not-verified",
-            "a verified e-mail address is needed",
-        )
-        .detail(detail)
-    };
     let email = caller.email.as_deref();
-    let email = email.ok_or_else(|| unverified("the token has no verified e-mail address"))?;
-    EmailAddress::parse(email).map_err(|why| unverified(&why.to_string()))
+    let email =
+        email.ok_or_else(|| EMAIL_NOT_VERIFIED.because("the token has no verified e-mail address"))?;
+    EmailAddress::parse(email).map_err(|why| EMAIL_NOT_VERIFIED.because(why))
 }

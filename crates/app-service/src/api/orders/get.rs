@@ -1,4 +1,4 @@
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use chassis::Problem;
 use domain::OrderId;
 
@@ -9,11 +9,19 @@ use crate::app::App;
 use crate::call::Call;
 use crate::models::customer::Reach;
 use crate::models::order;
+use crate::path::Id;
+use crate::query::Query;
 use crate::read::read;
 use crate::refusal::not_found;
 
 /// `GET /v1/orders/{id}`: one's own, or any with `orders:read:any`. Never cached: a customer reads what they just did.
-pub(crate) async fn get(app: Data<App>, call: Call, id: Path<OrderId>) -> Result<Answer, Problem> {
+pub(crate) async fn get(
+    app: Data<App>,
+    call: Call,
+    id: Id<OrderId>,
+    query: Query,
+) -> Result<Answer, Problem> {
+    query.empty()?;
     let caller = call.known()?;
     let reach = if caller.has(ORDERS_READ_ANY) {
         Reach::Any

@@ -1,4 +1,4 @@
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use chassis::Problem;
 use domain::OrderId;
 use events::fact;
@@ -10,13 +10,16 @@ use crate::app::App;
 use crate::call::Call;
 use crate::models::customer::Reach;
 use crate::models::order;
+use crate::path::Id;
+use crate::post::Post;
 use crate::refusal::{self, not_found};
-use crate::write::{Decided, write};
+use crate::write::{Decided, write_once};
 
 /// `POST /v1/orders/{id}/payment`: a payment provider says that the order is paid. A customer can't.
-pub(crate) async fn pay(app: Data<App>, call: Call, id: Path<OrderId>) -> Result<Answer, Problem> {
+pub(crate) async fn pay(app: Data<App>, call: Call, id: Id<OrderId>, post: Post) -> Result<Answer, Problem> {
     call.with_scope(PAYMENTS_RECORD)?;
-    write(&app, &call, async |conn| {
+    post.empty()?;
+    write_once(&app, &call, &post, async |conn| {
         let placed = order::lock_in_txn(conn, *id, Reach::Any).await?;
         let placed = placed.ok_or_else(|| not_found("order"))?;
         let paid = placed.pay(call.at).map_err(refusal::order)?;

@@ -1,7 +1,7 @@
 use actix_web::web::Data;
 use chassis::Problem;
 use diesel_async::AsyncPgConnection;
-use domain::{MAX_QUANTITY, Order, OrderId, OrderRefusal, ProductId, Quantity, Selection, StockRefusal};
+use domain::{MAX_QUANTITY, Order, OrderId, OrderRefusal, Quantity, Selection, StockRefusal};
 use events::{StockCause, fact};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -11,34 +11,37 @@ use crate::answer::Answer;
 use crate::api::scopes::ORDERS_WRITE;
 use crate::app::App;
 use crate::availability::{self, Moved};
-use crate::body::{Body, Fields, Object, invalid};
 use crate::call::Call;
+use crate::fields::{Fields, invalid};
 use crate::models::{customer, order, product, stock};
+use crate::path;
+use crate::post::Post;
+use crate::problems::NOT_REGISTERED;
 use crate::refusal;
-use crate::write::{Decided, write};
+use crate::write::{Decided, write_once};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewOrder {
-    lines: Vec<Object<NewLine>>,
+    lines: Vec<NewLine>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewLine {
-    product_id: ProductId,
+    product_id: String,
     quantity: i64,
 }
 
 /// `POST /v1/orders`: takes the goods out of stock, all or none.
-pub(crate) async fn place(app: Data<App>, call: Call, body: Body) -> Result<Answer, Problem> {
+pub(crate) async fn place(app: Data<App>, call: Call, post: Post) -> Result<Answer, Problem> {
     let caller = call.with_scope(ORDERS_WRITE)?;
-    let new: NewOrder = body.json()?;
-    let selections = new.selections()?;
+    let (new, fields) = post.read::<NewOrder>()?;
+    let selections = new.selections(fields)?;
     let id = OrderId(Uuid::now_v7());
-    write(&app, &call, async |conn| {
+    write_once(&app, &call, &post, async |conn| {
         let customer_id = customer::id_of(conn, &caller.principal).await?;
-        let customer_id = customer_id.ok_or_else(not_registered)?;
+        let customer_id = customer_id.ok_or_else(|| NOT_REGISTERED.problem())?;
         let products = product::find_all(conn, selections.iter().map(|wanted| wanted.product_id)).await?;
         let order =
             Order::place(id, customer_id, &selections, &products, call.at).map_err(|why| new.refused(why))?;
@@ -78,31 +81,22 @@ async fn take_in_txn(conn: &mut AsyncPgConnection, order: &Order) -> Result<Vec<
     Ok(moved)
 }
 
-fn not_registered() -> Problem {
-    Problem::new(403u16, "not-registered", "the caller is no customer")
-        .detail("register with POST /v1/customers first")
-}
-
 impl NewOrder {
     /// What is wanted, by product id.
-    fn selections(&self) -> Result<Vec<Selection>, Problem> {
-        let mut fields = Fields::default();
+    fn selections(&self, mut fields: Fields) -> Result<Vec<Selection>, Problem> {
         let mut selections = Vec::with_capacity(self.lines.len());
-        for (index, Object(line)) in self.lines.iter().enumerate() {
+        for (index, line) in self.lines.iter().enumerate() {
+            let product_id = path::parse(&line.product_id);
+            let product_id = product_id.ok_or("it is a product's id, a UUID in lower case with hyphens");
             let quantity = Quantity::new(line.quantity);
             let quantity = quantity.ok_or_else(|| format!("a quantity is 1 to {MAX_QUANTITY}"));
-            selections.extend(
-                fields
-                    .check(format!("/lines/{index}/quantity"), quantity)
-                    .map(|quantity| Selection {
-                        product_id: line.product_id,
-                        quantity,
-                    }),
-            );
+            let product_id = fields.check(format!("/lines/{index}/product_id"), product_id);
+            let quantity = fields.check(format!("/lines/{index}/quantity"), quantity);
+            if let (Some(product_id), Some(quantity)) = (product_id, quantity) {
+                selections.push(Selection { product_id, quantity });
+            }
         }
-        if selections.len() < self.lines.len() {
-            return Err(fields.problem());
-        }
+        fields.finish()?;
         Order::sort_selections(selections).map_err(|why| self.refused(why))
     }
 
@@ -112,7 +106,8 @@ impl NewOrder {
             OrderRefusal::DuplicateProduct(id)
             | OrderRefusal::UnknownProduct(id)
             | OrderRefusal::MixedCurrencies(id) => {
-                self.lines.iter().rposition(|line| line.0.product_id == id)
+                let id = id.to_string();
+                self.lines.iter().rposition(|line| line.product_id == id)
             }
             _ => None,
         };

@@ -1,18 +1,20 @@
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use chassis::Problem;
 use domain::ProductId;
 use events::{StockCause, fact};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::StockBody;
 use crate::answer::Answer;
 use crate::api::scopes::CATALOGUE_WRITE;
 use crate::app::App;
 use crate::availability::{self, Moved};
-use crate::body::{Body, invalid};
 use crate::call::Call;
 use crate::models::stock;
+use crate::path::Id;
+use crate::post::Post;
 use crate::refusal::{self, not_found};
-use crate::write::{Decided, write};
+use crate::write::{Decided, write_once};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,26 +23,20 @@ struct Adjustment {
     delta: i64,
 }
 
-#[derive(Serialize)]
-struct StockBody {
-    product_id: ProductId,
-    quantity: i64,
-    version: i64,
-}
-
 /// `POST /v1/products/{id}/stock-adjustments`.
 pub(crate) async fn adjust_stock(
     app: Data<App>,
     call: Call,
-    id: Path<ProductId>,
-    body: Body,
+    id: Id<ProductId>,
+    post: Post,
 ) -> Result<Answer, Problem> {
     call.with_scope(CATALOGUE_WRITE)?;
-    let Adjustment { delta } = body.json()?;
+    let (Adjustment { delta }, mut fields) = post.read()?;
     if delta == 0 {
-        return Err(invalid("/delta", "an adjustment is not 0"));
+        fields.refuse("/delta", "an adjustment is not 0");
     }
-    write(&app, &call, async |conn| {
+    fields.finish()?;
+    write_once(&app, &call, &post, async |conn| {
         let before = stock::lock_in_txn(conn, *id)
             .await?
             .ok_or_else(|| not_found("product"))?;
@@ -52,11 +48,7 @@ pub(crate) async fn adjust_stock(
             stock: after,
         };
         facts.extend(availability::follow_in_txn(conn, &[moved]).await?);
-        let body = StockBody {
-            product_id: after.product_id,
-            quantity: after.quantity,
-            version: after.version.get(),
-        };
+        let body = StockBody::of(&after);
         Ok(Decided::new(Answer::ok(&body).version(after.version), facts))
     })
     .await

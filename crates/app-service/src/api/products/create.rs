@@ -11,36 +11,35 @@ use super::ProductBody;
 use crate::answer::Answer;
 use crate::api::scopes::CATALOGUE_WRITE;
 use crate::app::App;
-use crate::body::{Body, Fields, present};
 use crate::call::Call;
+use crate::fields::Fields;
 use crate::models::{product, stock};
-use crate::refusal::conflict;
-use crate::write::{Decided, write};
+use crate::post::Post;
+use crate::problems::SKU_TAKEN;
+use crate::write::{Decided, write_once};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewProduct {
     sku: String,
     name: String,
-    #[serde(default)]
-    description: String,
+    description: Option<String>,
     price_minor: i64,
     currency: String,
     /// Of the first stock; 0 when left out.
-    #[serde(default)]
-    quantity: i64,
+    quantity: Option<i64>,
     /// `active` when left out.
-    #[serde(default, deserialize_with = "present")]
     status: Option<String>,
 }
 
 /// `POST /v1/products`: a product and its stock.
-pub(crate) async fn create(app: Data<App>, call: Call, body: Body) -> Result<Answer, Problem> {
+pub(crate) async fn create(app: Data<App>, call: Call, post: Post) -> Result<Answer, Problem> {
     call.with_scope(CATALOGUE_WRITE)?;
-    let (product, stock) = body.json::<NewProduct>()?.parse()?;
-    write(&app, &call, async |conn| {
+    let (new, fields) = post.read::<NewProduct>()?;
+    let (product, stock) = new.parse(fields)?;
+    write_once(&app, &call, &post, async |conn| {
         if !product::insert_in_txn(conn, &product).await? {
-            return Err(conflict("sku-taken", "the sku is taken").detail("another product has this sku"));
+            return Err(SKU_TAKEN.problem());
         }
         stock::insert_in_txn(conn, &stock).await?;
         let answer = Answer::created(format!("/v1/products/{}", product.id), &ProductBody::of(&product))
@@ -55,22 +54,25 @@ pub(crate) async fn create(app: Data<App>, call: Call, body: Body) -> Result<Ans
 }
 
 impl NewProduct {
-    fn parse(self) -> Result<(Product, Stock), Problem> {
-        let mut fields = Fields::default();
+    fn parse(self, mut fields: Fields) -> Result<(Product, Stock), Problem> {
         let sku = fields.check("/sku", Sku::parse(&self.sku));
         let name = fields.check("/name", Product::parse_name(&self.name));
-        let description = fields.check("/description", Product::parse_description(&self.description));
+        let description = fields.check(
+            "/description",
+            Product::parse_description(self.description.as_deref().unwrap_or_default()),
+        );
         let currency = fields.check("/currency", self.currency.parse::<Currency>());
         // Without a currency the amount can't be judged; the next attempt will.
         let price = currency
             .and_then(|currency| fields.check("/price_minor", Money::new(self.price_minor, currency)));
-        let quantity = fields.check("/quantity", first_quantity(self.quantity));
+        let quantity = fields.check("/quantity", first_quantity(self.quantity.unwrap_or(0)));
         let status = fields.check("/status", first_status(self.status.as_deref()));
         let (Some(sku), Some(name), Some(description), Some(price), Some(quantity), Some(status)) =
             (sku, name, description, price, quantity, status)
         else {
             return Err(fields.problem());
         };
+        fields.finish()?;
         let id = ProductId(Uuid::now_v7());
         let product = Product {
             id,

@@ -1,4 +1,4 @@
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use chassis::Problem;
 use domain::{Product, ProductEdit, ProductId, ProductStatus};
 use events::fact;
@@ -8,9 +8,13 @@ use super::ProductBody;
 use crate::answer::Answer;
 use crate::api::scopes::CATALOGUE_WRITE;
 use crate::app::App;
-use crate::body::{Body, Fields, present};
+use crate::body::Body;
 use crate::call::Call;
+use crate::etag::{ETag, IfMatch};
+use crate::fields::Fields;
 use crate::models::product;
+use crate::path::Id;
+use crate::query::Query;
 use crate::refusal::{self, not_found};
 use crate::write::{Decided, write};
 
@@ -18,13 +22,9 @@ use crate::write::{Decided, write};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Edit {
-    #[serde(default, deserialize_with = "present")]
     name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     description: Option<String>,
-    #[serde(default, deserialize_with = "present")]
     price_minor: Option<i64>,
-    #[serde(default, deserialize_with = "present")]
     status: Option<String>,
 }
 
@@ -32,15 +32,21 @@ struct Edit {
 pub(crate) async fn edit(
     app: Data<App>,
     call: Call,
-    id: Path<ProductId>,
+    id: Id<ProductId>,
+    query: Query,
+    if_match: IfMatch,
     body: Body,
 ) -> Result<Answer, Problem> {
     call.with_scope(CATALOGUE_WRITE)?;
-    let edit = body.json::<Edit>()?.parse()?;
+    query.empty()?;
+    let precondition = if_match.required()?;
+    let (edit, fields) = body.read::<Edit>()?;
+    let edit = edit.parse(fields)?;
     write(&app, &call, async |conn| {
         let before = product::lock_in_txn(conn, *id)
             .await?
             .ok_or_else(|| not_found("product"))?;
+        precondition.check(ETag::of(before.version))?;
         let Some(after) = before.edit(edit).map_err(refusal::product)? else {
             return Ok(Decided::unchanged(answer(&before)));
         };
@@ -58,8 +64,7 @@ fn answer(product: &Product) -> Answer {
 }
 
 impl Edit {
-    fn parse(self) -> Result<ProductEdit, Problem> {
-        let mut fields = Fields::default();
+    fn parse(self, mut fields: Fields) -> Result<ProductEdit, Problem> {
         let name = self.name.as_deref().map(Product::parse_name).transpose();
         let description = self
             .description
@@ -77,6 +82,7 @@ impl Edit {
         let (Some(name), Some(description), Some(status)) = (name, description, status) else {
             return Err(fields.problem());
         };
+        fields.finish()?;
         Ok(ProductEdit {
             name,
             description,

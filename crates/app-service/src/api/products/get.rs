@@ -1,4 +1,4 @@
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use cache::Lookup;
 use chassis::Problem;
 use domain::ProductId;
@@ -8,10 +8,18 @@ use crate::api::scopes::CATALOGUE_WRITE;
 use crate::app::App;
 use crate::cached;
 use crate::call::Call;
+use crate::path::Id;
+use crate::query::Query;
 use crate::refusal::not_found;
 
 /// `GET /v1/products/{id}`, through the cache; everybody sees active products, and only merchandisers the others.
-pub(crate) async fn get(app: Data<App>, call: Call, id: Path<ProductId>) -> Result<Answer, Problem> {
+pub(crate) async fn get(
+    app: Data<App>,
+    call: Call,
+    id: Id<ProductId>,
+    query: Query,
+) -> Result<Answer, Problem> {
+    query.empty()?;
     let lookup = call.within(app.products.get(&id)).await?;
     match lookup.map_err(cached::problem)? {
         Lookup::Found(entry) if cached::is_public(&entry) || call.caller.has(CATALOGUE_WRITE) => {

@@ -1,0 +1,3 @@
+//! What the process does without being asked.
+
+pub(crate) mod expire_orders;
