@@ -16,6 +16,7 @@ use crate::api;
 use crate::cached::Products;
 use crate::idempotency;
 use crate::jobs::expire_orders;
+use crate::step;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -64,6 +65,7 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
 /// Serves until the process is told to stop. The relay ends after HTTP and the jobs, so that it publishes what they
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
+    step::describe();
     let app = build(args).await?;
     let relay = Relay::new(
         RelayArgs {

@@ -24,6 +24,7 @@ mod query;
 mod read;
 mod refusal;
 mod schema;
+mod step;
 mod trouble;
 mod write;
 

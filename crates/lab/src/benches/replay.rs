@@ -189,25 +189,29 @@ fn unquote(quoted: &str) -> (String, usize) {
     (value, quoted.len())
 }
 
-/// A transaction as a pgbench script. UUIDs that are not `known` belong to this run of the transaction: wherever they stand as a
-/// whole parameter, each run puts others there. `texts` are parameters of type text that are such UUIDs, too.
+/// A transaction as a pgbench script. UUIDs that are not `known` belong to this run of the transaction: each run puts others in their
+/// place. `texts` are such UUIDs whose type is text. In the outbox, known ones are replaced as well: a second row for the same version of
+/// an aggregate is refused there.
 pub(crate) fn script(transaction: &Transaction, known: &BTreeSet<Uuid>, texts: &BTreeSet<String>) -> String {
-    let mut fresh: Vec<Uuid> = Vec::new();
+    let mut fresh = Fresh::default();
     let mut lines = vec!["\\set n :n + 1".to_owned()];
     for statement in transaction {
         let mut sql = statement.sql.split_whitespace().collect::<Vec<_>>().join(" ");
+        let outbox = sql.to_ascii_lowercase().contains("insert into outbox");
+        let mut replaced = |text: &str| match Uuid::parse_str(text) {
+            Ok(id) if outbox || !known.contains(&id) => fresh.expression(id, texts.contains(text)),
+            _ => literal(text),
+        };
         // From the last, so that `$1` is not found in `$12`.
         for (index, value) in statement.parameters.iter().enumerate().rev() {
             let value = match value {
                 None => "NULL".to_owned(),
-                Some(text) => match Uuid::parse_str(text).ok().filter(|id| !known.contains(id)) {
-                    None => literal(text),
-                    Some(id) => {
-                        let number = fresh.iter().position(|each| *each == id).unwrap_or_else(|| {
-                            fresh.push(id);
-                            fresh.len() - 1
-                        });
-                        fresh_id(number, texts.contains(text))
+                Some(text) => match elements(text) {
+                    None => replaced(text),
+                    Some(elements) => {
+                        let kind = element_type(&elements);
+                        let elements: Vec<String> = elements.iter().map(|text| replaced(text)).collect();
+                        format!("ARRAY[{}]::{kind}[]", elements.join(", "))
                     }
                 },
             };
@@ -218,10 +222,58 @@ pub(crate) fn script(transaction: &Transaction, known: &BTreeSet<Uuid>, texts: &
     lines.join("\n") + "\n"
 }
 
-/// A UUID that no other run of the client and no other client has: run, client, number.
-fn fresh_id(number: usize, text: bool) -> String {
-    let kind = if text { "text" } else { "uuid" };
-    format!("lpad(to_hex((:n::bigint << 20) | (:client_id::bigint << 8) | {number}), 32, '0')::uuid::{kind}")
+/// The UUIDs that belong to one run of a transaction, numbered.
+#[derive(Default)]
+struct Fresh(Vec<Uuid>);
+
+impl Fresh {
+    /// A UUID that no other run of the client and no other client has: run, client, number.
+    fn expression(&mut self, id: Uuid, text: bool) -> String {
+        let number = self.0.iter().position(|each| *each == id).unwrap_or_else(|| {
+            self.0.push(id);
+            self.0.len() - 1
+        });
+        let kind = if text { "text" } else { "uuid" };
+        format!(
+            "lpad(to_hex((:n::bigint << 20) | (:client_id::bigint << 8) | {number}), 32, '0')::uuid::{kind}"
+        )
+    }
+}
+
+/// The elements of a one-dimensional array, as PostgreSQL writes it; `None` for anything else.
+fn elements(text: &str) -> Option<Vec<String>> {
+    let inner = text.strip_prefix('{')?.strip_suffix('}')?;
+    let mut found = vec![String::new()];
+    let (mut quoted, mut escaped) = (false, false);
+    for character in inner.chars() {
+        match character {
+            _ if escaped => {
+                escaped = false;
+                found.last_mut()?.push(character);
+            }
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => found.push(String::new()),
+            // An object of JSON, not an array.
+            ':' if !quoted => return None,
+            _ => found.last_mut()?.push(character),
+        }
+    }
+    Some(found)
+}
+
+/// The log does not say of which type a parameter is, and `unnest` has to know.
+fn element_type(elements: &[String]) -> &'static str {
+    let all = |kind: &dyn Fn(&str) -> bool| elements.iter().all(|element| kind(element));
+    if all(&|element| Uuid::parse_str(element).is_ok()) {
+        "uuid"
+    } else if all(&|element| element.parse::<i64>().is_ok()) {
+        "bigint"
+    } else if all(&|element| element.starts_with("\\x")) {
+        "bytea"
+    } else {
+        "text"
+    }
 }
 
 /// pgbench takes `:name` for a variable, also within quotes.
@@ -319,6 +371,13 @@ mod tests {
         let text = script(&found[0], &BTreeSet::new(), &BTreeSet::new());
         assert!(text.contains("VALUES (lpad(to_hex((:n::bigint << 20)"), "{text}");
         assert!(text.contains(r"E'it''s 12\x3A30', NULL)"), "{text}");
+        let statement = |sql: &str, parameter: &str| Statement {
+            sql: sql.to_owned(),
+            parameters: vec![Some(parameter.to_owned())],
+        };
+        let array = statement("SELECT unnest($1)", r#"{"\\\\x7b22","\\\\x00"}"#);
+        let text = script(&vec![array], &BTreeSet::new(), &BTreeSet::new());
+        assert!(text.contains(r"ARRAY[E'\\x7b22', E'\\x00']::bytea[]"), "{text}");
         let known = BTreeSet::from(["0198c0de-0000-7000-8000-000000000001".parse().unwrap()]);
         let text = script(&found[0], &known, &BTreeSet::new());
         assert!(
