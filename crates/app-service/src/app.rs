@@ -16,6 +16,7 @@ use crate::cached::Cached;
 use crate::checkout::Pool;
 use crate::idempotency;
 use crate::jobs::expire_orders;
+use crate::step;
 use crate::tails::{self, Tails};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -77,6 +78,7 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
 /// Serves until the process is told to stop. The tails end after HTTP and the jobs, so that they deliver what those
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
+    step::describe();
     let app = build(args).await?;
     let tails = Tails::start(&args.tails, &args.database.database_url, &args.kafka, &app);
     let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());

@@ -26,6 +26,7 @@ mod read;
 mod refusal;
 mod restate;
 mod schema;
+mod step;
 mod tails;
 mod trouble;
 mod write;

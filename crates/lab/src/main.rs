@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
-use lab::benches::{Bench, idle, relay_drain, relay_latency, smoke};
+use lab::benches::{Bench, api, idle, outbox_write, relay_drain, relay_latency, smoke};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
 use lab::scenarios::{Scenario, kafka_down, kill, relay_kill, roll};
@@ -88,6 +88,8 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Bench::RelayDrain(plan) => bench_relay_drain(&plan, &output).await,
             Bench::RelayLatency(plan) => bench_relay_latency(plan, &output).await,
             Bench::Idle(plan) => bench_idle(plan, &output).await,
+            Bench::Api(plan) => bench_api(plan, &output).await,
+            Bench::OutboxWrite(plan) => bench_outbox_write(plan, &output).await,
         },
         Verb::Chaos { which, output } => match which {
             Scenario::Kill(plan) => chaos_kill(plan, &output).await,
@@ -137,6 +139,28 @@ async fn bench_relay_latency(plan: relay_latency::Plan, output: &Output) -> anyh
     let options = folder.options(&binaries)?;
     let mut arena = relay_latency::arena(folder, options).await?;
     let report = relay_latency::run(&mut arena, plan).await;
+    arena.down().await;
+    print(&report?, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bench_api(plan: api::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-api")?;
+    let options = folder.options(&binaries)?;
+    let arena = Arena::up(folder, options).await?;
+    let report = api::run(&arena, plan).await;
+    arena.down().await;
+    print(&report?, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bench_outbox_write(plan: outbox_write::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-outbox-write")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = Arena::servers(folder, options).await?;
+    let report = outbox_write::run(&mut arena, plan).await;
     arena.down().await;
     print(&report?, output)?;
     Ok(ExitCode::SUCCESS)

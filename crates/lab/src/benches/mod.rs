@@ -1,12 +1,16 @@
 //! Measurements, each on a stack of its own.
 
+pub mod api;
 mod backlog;
 mod bare;
 mod cpu;
 mod direct;
 pub mod idle;
+pub mod outbox_write;
 pub mod relay_drain;
 pub mod relay_latency;
+mod replay;
+mod signer;
 pub mod smoke;
 pub(crate) mod unlimited;
 
@@ -23,4 +27,8 @@ pub enum Bench {
     RelayLatency(relay_latency::Plan),
     /// Memory of each process when nobody asks anything of it
     Idle(idle::Plan),
+    /// Every endpoint of app-service, and the order path against pgbench running the same SQL
+    Api(api::Plan),
+    /// What the outbox costs an order: over HTTP, and by pgbench with the same SQL and without the insert into the outbox
+    OutboxWrite(outbox_write::Plan),
 }
