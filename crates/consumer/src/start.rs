@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 /// With the last refusal, when the time is over; at once when the settings make no client.
 pub async fn wait_until_up(args: &ConsumerArgs, limit: Duration) -> anyhow::Result<()> {
-    let config = args.config();
+    let config = args.config()?;
     let (answer, answered) = oneshot::channel();
     let ask = move || {
         // Dropping a client blocks, too.

@@ -41,7 +41,7 @@ const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct TailArgs {
     /// The database that holds the outbox, as the role that may read it; the primary.
-    pub database_url: String,
+    pub database: database::Access,
     /// The process: names its connections and the owner of the lease.
     pub source: &'static str,
     /// How far back the sink has to be fed again when its store forgot; for a cache, its longest time to live.
@@ -494,7 +494,7 @@ impl Position {
 }
 
 async fn connect(args: &TailArgs, sink: &str) -> anyhow::Result<AsyncPgConnection> {
-    database::dedicated(&args.database_url, &format!("{} {sink}", args.source)).await
+    database::dedicated(&args.database, &format!("{} {sink}", args.source)).await
 }
 
 async fn bounded<T>(statement: impl Future<Output = QueryResult<T>>) -> anyhow::Result<T> {

@@ -10,6 +10,7 @@ mod diagram;
 mod forbidden;
 mod graph;
 mod ledger;
+mod openapi;
 mod roll;
 mod shop;
 mod sockets;
