@@ -11,13 +11,13 @@ use identity::Verifier;
 use kafka::KafkaArgs;
 use outbox::Wake;
 
-use crate::api;
 use crate::cached::Cached;
 use crate::checkout::Pool;
 use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
 use crate::tails::{self, Tails};
+use crate::{api, meters};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -90,6 +90,7 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
 /// Serves until the process is told to stop. The tails end after HTTP and the jobs, so that they deliver what those
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
+    meters::describe();
     let app = build(args).await?;
     let tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app);
     let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());

@@ -16,6 +16,7 @@ mod form;
 mod idempotency;
 mod invalidator;
 mod jobs;
+mod meters;
 mod models;
 mod node;
 mod openapi;

@@ -171,27 +171,25 @@ impl Call {
     }
 
     fn end(self, outcome: Result<StatusCode, &Refusal>) {
-        let (status, kind) = match outcome {
+        let (label, value) = match outcome {
             Ok(status) => {
                 self.span.record("http.response.status_code", status.as_u16());
-                (status.as_str().to_owned(), "")
+                ("http_response_status_code", status.as_str().to_owned())
             }
             Err(refusal) => {
                 let kind = refusal.shape().slug;
                 self.span.record("error.type", kind);
-                (String::new(), kind)
+                ("error_type", kind.to_owned())
             }
         };
         if !outcome.is_ok_and(|status| !status.is_server_error()) {
             self.span.record("otel.status_code", "ERROR");
         }
-        // An empty label is none: there is either a status or an error.
         metrics::histogram!(
             "http_client_request_duration_seconds",
             "peer_service" => "app-service",
             "http_request_method" => self.method.to_string(),
-            "http_response_status_code" => status,
-            "error_type" => kind,
+            label => value,
         )
         .record(self.started.elapsed().as_secs_f64());
     }

@@ -14,5 +14,6 @@ mod openapi;
 mod roll;
 mod shop;
 mod sockets;
+mod start;
 mod telemetry;
 mod whole;
