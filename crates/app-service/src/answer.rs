@@ -4,6 +4,7 @@ use actix_web::body::{BoxBody, MessageBody as _};
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, Responder, ResponseError as _};
 use bytes::Bytes;
+use cache::CacheStatus;
 use chassis::{Problem, RequestId};
 use domain::Version;
 use serde::Serialize;
@@ -55,9 +56,20 @@ impl Answer {
         Answer {
             status: StatusCode::OK,
             location: None,
-            etag: Some(Tag::Known(ETag::of_number(entry.version))),
+            etag: Some(Tag::Known(ETag::of_number(entry.version.get()))),
             cache_status: Some(entry.status.header_value()),
             body: entry.body,
+        }
+    }
+
+    /// 200, made of what went through the cache.
+    pub(crate) fn joined(body: Vec<u8>, status: CacheStatus) -> Answer {
+        Answer {
+            status: StatusCode::OK,
+            location: None,
+            etag: None,
+            cache_status: Some(status.header_value()),
+            body: body.into(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cache::{Cache, CacheArgs, Namespace, Policy};
+use cache::CacheArgs;
 use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Unavailable};
 use database::DatabaseArgs;
 use identity::Verifier;
@@ -12,7 +12,7 @@ use kafka::KafkaArgs;
 use outbox::Wake;
 
 use crate::api;
-use crate::cached::Products;
+use crate::cached::Cached;
 use crate::checkout::Pool;
 use crate::idempotency;
 use crate::jobs::expire_orders;
@@ -61,7 +61,7 @@ pub(crate) struct Args {
 pub(crate) struct App {
     pub(crate) verifier: Verifier,
     pub(crate) pool: Pool,
-    pub(crate) products: Namespace<Products>,
+    pub(crate) cached: Cached,
     pub(crate) wake: Wake,
 }
 
@@ -117,14 +117,15 @@ async fn build(args: &Args) -> anyhow::Result<App> {
     let most_waiting = args.db_max_waiting;
     let most_waiting = most_waiting.unwrap_or(args.database.db_max_connections.saturating_mul(4));
     let pool = Pool::new(pool, most_waiting);
-    let products = Products::new(pool.clone());
-    let products = Cache::start(&args.cache)
+    // Half of the connections: whatever happens to Redis, the other half is the writes'.
+    let loads = args.database.db_max_connections / 2;
+    let cached = Cached::start(&args.cache, &pool, loads)
         .await
-        .namespace(products, Policy::default());
+        .map_err(|error| Misconfigured(format!("REDIS_URL: {error}")))?;
     Ok(App {
         verifier,
         pool,
-        products,
+        cached,
         wake: Wake::new(),
     })
 }

@@ -1,10 +1,18 @@
 //! What is cached, and which fact makes a cached entry old.
 
+use std::fmt;
+
 use bytes::Bytes;
-use cache::{LoadError, Loaded, Namespace, Source, Unavailable};
+use cache::{
+    Cache, CacheArgs, Collection, Entry, LoadError, Loaded, Namespace, Pages, Policy, Source, Tail,
+    TailError, Unavailable,
+};
 use chassis::Problem;
 use domain::{ProductId, ProductStatus};
-use futures_util::future::join_all;
+use envelope::Fact;
+use events::ProductBefore;
+use futures_util::future::{join, join_all};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::answer;
@@ -13,21 +21,122 @@ use crate::checkout::{Checkout, Pool};
 use crate::etag;
 use crate::models::product;
 use crate::read::observed;
-use crate::trouble::{self, Trouble};
+use crate::trouble;
 
-/// Products by id, as the API answers with them.
-pub(crate) struct Products {
-    pool: Pool,
+/// All that is cached; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Cached {
+    pub(crate) products: Namespace<Products>,
+    pub(crate) listing: Collection<FirstPages>,
+    cache: Cache,
 }
 
-/// Marks of a product's entry.
-const HIDDEN: u8 = 0;
-const PUBLIC: u8 = 1;
-
-impl Products {
-    pub(crate) fn new(pool: Pool) -> Products {
-        Products { pool }
+impl Cached {
+    pub(crate) async fn start(args: &CacheArgs, pool: &Pool, loads: usize) -> anyhow::Result<Cached> {
+        let cache = Cache::start(args, loads).await?;
+        let products = Products { pool: pool.clone() };
+        let pages = FirstPages { pool: pool.clone() };
+        Ok(Cached {
+            products: cache.namespace(products, Policy::default()),
+            listing: cache.collection(pages, Policy::pages()),
+            cache,
+        })
     }
+
+    /// For the invalidator: a connection of its own.
+    pub(crate) fn tail(&self) -> Tail {
+        self.cache.tail()
+    }
+
+    /// Forgets what `changes` made old; what Redis does not acknowledge, the invalidator does again.
+    pub(crate) async fn invalidate<'a>(&self, changes: impl IntoIterator<Item = Change<'a>>) {
+        let old = Old::of(changes);
+        let products = join_all(
+            old.products
+                .iter()
+                .map(|(id, version)| self.products.invalidate(id, *version)),
+        );
+        let listing = async {
+            if old.listing {
+                self.listing.invalidate().await;
+            }
+        };
+        join(products, listing).await;
+    }
+
+    /// The same, until Redis has acknowledged it; the listing once, however many changes there are.
+    pub(crate) async fn reapply<'a>(
+        &self,
+        tail: &mut Tail,
+        changes: impl IntoIterator<Item = Change<'a>>,
+    ) -> Result<(), TailError> {
+        let old = Old::of(changes);
+        self.products.reapply(tail, &old.products).await?;
+        if old.listing {
+            self.listing.reapply(tail).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A new version of an aggregate, as its fact states it.
+pub(crate) struct Change<'a> {
+    pub(crate) aggregate_type: &'a str,
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) aggregate_version: i64,
+    pub(crate) payload: &'a [u8],
+}
+
+impl Change<'_> {
+    pub(crate) fn of(fact: &Fact) -> Change<'_> {
+        Change {
+            aggregate_type: fact.aggregate_type,
+            aggregate_id: fact.aggregate_id,
+            aggregate_version: fact.aggregate_version,
+            payload: &fact.payload,
+        }
+    }
+}
+
+/// What changes make old: the only place that knows which fact touches which entry.
+struct Old {
+    products: Vec<(ProductId, cache::Version)>,
+    listing: bool,
+}
+
+#[derive(Deserialize)]
+struct Before {
+    previous: ProductBefore,
+}
+
+impl Old {
+    fn of<'a>(changes: impl IntoIterator<Item = Change<'a>>) -> Old {
+        let mut old = Old {
+            products: Vec::new(),
+            listing: false,
+        };
+        for change in changes {
+            if change.aggregate_type != "product" {
+                continue;
+            }
+            // A listing changes with what is in it and in which order, which is by id: not with names and prices. What does not
+            // say what was before is new, or may be anything.
+            let before = serde_json::from_slice::<Before>(change.payload);
+            old.listing |= before.map_or(true, |before| before.previous.status.is_some());
+            match change.aggregate_version.try_into() {
+                Ok(version) => old.products.push((ProductId(change.aggregate_id), version)),
+                Err(error) => {
+                    tracing::error!(id = %change.aggregate_id, %error, "a product has a version that is none");
+                }
+            }
+        }
+        old
+    }
+}
+
+/// Products by id, as the API answers with them. An entry's mark is the product's status.
+pub(crate) struct Products {
+    pool: Pool,
 }
 
 impl Source for Products {
@@ -43,40 +152,120 @@ impl Source for Products {
             conn.give_back();
             found
         };
-        let product = observed("load", loading).await?;
-        Ok(product.map(|product| Loaded {
-            version: product.version.get(),
-            mark: if product.status == ProductStatus::Active {
-                PUBLIC
-            } else {
-                HIDDEN
-            },
+        let Some(product) = observed("load", loading).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Loaded {
+            version: product.version.get().try_into()?,
+            mark: mark(product.status),
             body: Bytes::from(answer::json(&ProductBody::of(&product))),
         }))
     }
 }
 
-/// Whether everybody may see the product behind this entry.
-pub(crate) fn is_public(entry: &cache::Entry) -> bool {
-    entry.mark == PUBLIC
+const fn mark(status: ProductStatus) -> u8 {
+    match status {
+        ProductStatus::Draft => 0,
+        ProductStatus::Active => 1,
+        ProductStatus::Discontinued => 2,
+    }
 }
 
-/// Makes the cache forget what the new versions `(aggregate type, id, version)` made old.
-pub(crate) async fn invalidate<'a>(
-    products: &Namespace<Products>,
-    versions: impl IntoIterator<Item = (&'a str, Uuid, i64)>,
-) {
-    let old = versions.into_iter().filter(|(kind, ..)| *kind == "product");
-    join_all(old.map(async |(_, id, version)| products.invalidate(&ProductId(id), version).await)).await;
+/// Whether the product behind this entry has this status.
+pub(crate) fn has_status(entry: &Entry, status: ProductStatus) -> bool {
+    entry.mark == mark(status)
+}
+
+/// Whether everybody may see the product behind this entry.
+pub(crate) fn is_public(entry: &Entry) -> bool {
+    has_status(entry, ProductStatus::Active)
+}
+
+/// The first pages of the listing of products, as ids: the products come from their own entries, so that a change of one is
+/// seen in every page at once.
+pub(crate) struct FirstPages {
+    pool: Pool,
+}
+
+/// What a first page is asked for: products of one status or of all, and how many.
+#[derive(Clone, Copy)]
+pub(crate) struct FirstPage {
+    pub(crate) status: Option<ProductStatus>,
+    pub(crate) wanted: i64,
+}
+
+impl fmt::Display for FirstPage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status.map_or("all", ProductStatus::as_str);
+        write!(out, "{status}:{}", self.wanted)
+    }
+}
+
+impl Pages for FirstPages {
+    const NAMESPACE: &'static str = "products";
+    const SCHEMA: u16 = 1;
+    type Page = FirstPage;
+
+    async fn load(&self, page: &FirstPage) -> Result<Bytes, LoadError> {
+        let loading = async {
+            let mut conn = Checkout::of(&self.pool).await?;
+            let found = product::first_ids(&mut conn, page.status, page.wanted).await;
+            conn.give_back();
+            found
+        };
+        let ids = observed("load", loading).await?;
+        Ok(ids.iter().flat_map(|id| *id.0.as_bytes()).collect())
+    }
+}
+
+/// The ids that a page's entry holds.
+pub(crate) fn ids(page: &Entry) -> Vec<ProductId> {
+    let (ids, _) = page.body.as_chunks::<16>();
+    ids.iter().map(|id| ProductId(Uuid::from_bytes(*id))).collect()
 }
 
 /// What a client may know of a load that failed.
 pub(crate) fn problem(unavailable: Unavailable) -> Problem {
-    match unavailable {
-        Unavailable::Failed(cause) => match cause.downcast::<Trouble>() {
-            Ok(trouble) => trouble.into(),
-            Err(cause) => Problem::internal(cause),
-        },
-        late @ Unavailable::TooSlow => trouble::overloaded().caused_by(late),
+    let passes = match &unavailable {
+        Unavailable::Failed(cause) => cause.downcast_ref().is_some_and(trouble::passes),
+        Unavailable::TooSlow | Unavailable::Shed => true,
+    };
+    if passes {
+        trouble::overloaded().caused_by(unavailable)
+    } else {
+        Problem::internal(unavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_entry_outlives_what_the_invalidator_looks_back_for() {
+        assert!(crate::invalidator::CACHE_MEMORY > Policy::default().hard_ttl());
+        assert!(crate::invalidator::CACHE_MEMORY > Policy::pages().hard_ttl());
+    }
+
+    #[test]
+    fn a_listing_changes_with_what_is_in_it_only() {
+        let check = |aggregate_type, payload: &str, products, listing| {
+            let old = Old::of([Change {
+                aggregate_type,
+                aggregate_id: Uuid::from_u128(1),
+                aggregate_version: 2,
+                payload: payload.as_bytes(),
+            }]);
+            assert_eq!(
+                (old.products.len(), old.listing),
+                (products, listing),
+                "{payload}"
+            );
+        };
+        check("product", r#"{"id":"…"}"#, 1, true);
+        check("product", r#"{"previous":{"status":"draft"}}"#, 1, true);
+        check("product", r#"{"previous":{"price_minor":1}}"#, 1, false);
+        check("product", "not even JSON", 1, true);
+        check("stock", r#"{"previous_quantity":1}"#, 0, false);
     }
 }

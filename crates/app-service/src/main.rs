@@ -51,6 +51,9 @@ enum Verbs {
         #[command(subcommand)]
         command: outbox::Command,
     },
+    /// Look at an entry of the cache, or make it forget one.
+    #[command(subcommand)]
+    Cache(cache::Command),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +87,10 @@ impl Program for app::Args {
                 command
                     .run(&database_url, &Storefront, &mut std::io::stdout())
                     .await
+            }
+            Verbs::Cache(command) => {
+                print!("{}", command.run().await?);
+                Ok(())
             }
         }
     }

@@ -11,19 +11,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::invalidator::Invalidator;
+use crate::invalidator::{CACHE_MEMORY, Invalidator};
 use crate::restate::Storefront;
 
 const SOURCE: &str = "app-service";
 
 /// How far back a replay may go, and a consumer database's restore be repaired from here.
 const ROWS_ARE_KEPT: Duration = Duration::from_secs(72 * 3600);
-/// How long the cache may hold an entry, with a margin.
-const CACHE_MEMORY: Duration = Duration::from_secs(10 * 60);
 /// How long a page of records may wait for its acknowledgements.
 const DELIVERY_DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, clap::Args)]
+// app.rs's `Args` has clap's usual name.
+#[group(id = "tails")]
 #[command(next_help_heading = "Outbox")]
 pub(crate) struct Args {
     /// Replicas that every topic must have, 1 to 15. Nothing is published to a topic that has fewer, or whose `min.insync.replicas` is
@@ -57,7 +57,7 @@ impl Tails {
             deadline: DELIVERY_DEADLINE,
         });
         tails.follow(database_url, relay, app);
-        tails.follow(database_url, Invalidator::new(app.products.clone()), app);
+        tails.follow(database_url, Invalidator::new(app.cached.clone()), app);
         let retention = Retention {
             database_url: database_url.to_owned(),
             source: SOURCE,

@@ -60,7 +60,7 @@ pub(crate) fn is_lock_timeout(error: &DieselError) -> bool {
 const LOCK_TIMEOUT: &str = "canceling statement due to lock timeout";
 
 /// Whether the same request may well succeed a moment later.
-fn passes(trouble: &Trouble) -> bool {
+pub(crate) fn passes(trouble: &Trouble) -> bool {
     match trouble {
         Trouble::QueueFull | Trouble::Pool(_) => true,
         Trouble::Database(DieselError::DatabaseError(kind, information)) => match kind {

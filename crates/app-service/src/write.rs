@@ -13,7 +13,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::answer::Answer;
 use crate::app::App;
-use crate::cached;
+use crate::cached::Change;
 use crate::call::Call;
 use crate::checkout::{Checkout, Pool};
 use crate::idempotency::{Claim, Use};
@@ -180,10 +180,7 @@ async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<(), Pr
     app.wake.wake();
     // A task of its own: only the waiting is bounded, the attempt goes on.
     let invalidating = async move {
-        let versions = facts
-            .iter()
-            .map(|fact| (fact.aggregate_type, fact.aggregate_id, fact.aggregate_version));
-        cached::invalidate(&app.products, versions).await;
+        app.cached.invalidate(facts.iter().map(Change::of)).await;
     }
     .in_current_span();
     if timeout(INVALIDATION_LIMIT, tokio::spawn(invalidating))

@@ -1,12 +1,50 @@
 //! What is stored, and what a reader gets.
 
+use std::time::Duration;
+
 use bytes::{BufMut as _, Bytes};
+
+/// The version of a committed row: 1 and up, higher with every change, never lower again, also across deletion and
+/// re-creation. Below 2^53, so that Lua can compare it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(i64);
+
+/// The number is no version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a version is 1 to 2^53 - 1, not {0}")]
+pub struct InvalidVersion(i64);
+
+impl Version {
+    const HIGHEST: i64 = (1 << 53) - 1;
+
+    pub fn get(self) -> i64 {
+        self.0
+    }
+
+    /// What a deletion of the row with this version invalidates with.
+    #[must_use]
+    pub fn after_deletion(self) -> Version {
+        Version((self.0 + 1).min(Version::HIGHEST))
+    }
+}
+
+impl TryFrom<i64> for Version {
+    type Error = InvalidVersion;
+
+    fn try_from(version: i64) -> Result<Version, InvalidVersion> {
+        if (1..=Version::HIGHEST).contains(&version) {
+            Ok(Version(version))
+        } else {
+            Err(InvalidVersion(version))
+        }
+    }
+}
 
 /// What a source loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// The row's version: at least 1, and higher with every committed change. Below 2^53.
-    pub version: i64,
+    /// The row's version.
+    pub version: Version,
     /// One byte of the caller's own, for what it must know without parsing the body.
     pub mark: u8,
     /// The bytes that the API answers with.
@@ -16,7 +54,7 @@ pub struct Loaded {
 /// An entry that was found, in Redis or at the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    pub version: i64,
+    pub version: Version,
     pub mark: u8,
     pub body: Bytes,
     pub status: CacheStatus,
@@ -27,10 +65,20 @@ pub struct Entry {
 pub enum CacheStatus {
     /// Answered from Redis.
     Hit,
+    /// Answered from Redis with an entry past its soft expiry, which is refreshed behind the answer (RFC 5861).
+    HitStale,
+    /// Answered from Redis with an entry that should have been reloaded, and could not be (RFC 5861).
+    HitOnError,
+    /// Redis is out of reach; answered from this process's own layer, at most a second old.
+    HitLocal,
     /// Loaded, and stored for the next reader.
     Stored,
-    /// Loaded, and not stored: something newer is known.
+    /// Loaded, and not stored: something newer is known, or it is too large.
     Missed,
+    /// Shared what another reader of this process loaded or got.
+    Collapsed,
+    /// Another process loaded and stored it meanwhile.
+    Awaited,
     /// Loaded, because Redis did not answer.
     Bypassed,
 }
@@ -40,38 +88,114 @@ impl CacheStatus {
     pub fn header_value(self) -> &'static str {
         match self {
             CacheStatus::Hit => "plumbline; hit",
+            CacheStatus::HitStale => "plumbline; hit; detail=stale-while-revalidate",
+            CacheStatus::HitOnError => "plumbline; hit; detail=stale-if-error",
+            CacheStatus::HitLocal => "plumbline; hit; detail=local",
             CacheStatus::Stored => "plumbline; fwd=miss; stored",
             CacheStatus::Missed => "plumbline; fwd=miss",
+            CacheStatus::Collapsed => "plumbline; fwd=miss; collapsed",
+            CacheStatus::Awaited => "plumbline; fwd=miss; collapsed; detail=elsewhere",
             CacheStatus::Bypassed => "plumbline; fwd=bypass",
         }
     }
 }
 
-/// Schema and version, which the scripts read too, then the mark. These bytes never change within `c1`.
-const HEADER: usize = 2 + 8 + 1;
+/// schema u16, version i64 (frozen for `c1`: the scripts and every release read them), then loaded at and soft expiry
+/// (Redis time, ms since 1970, u64 each), load cost (ms, u32), flags, mark; all big-endian.
+const HEADER: usize = 2 + 8 + 8 + 8 + 4 + 1 + 1;
 
-pub(crate) fn encode(schema: u16, loaded: &Loaded) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(HEADER + loaded.body.len());
-    stored.put_u16(schema);
-    stored.put_i64(loaded.version);
-    stored.put_u8(loaded.mark);
-    stored.put_slice(&loaded.body);
-    stored
+/// The source has no such row; there is no body, and the version is the floor that the lease returned.
+const ABSENT: u8 = 1;
+
+/// An entry as Redis holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// At least 0: an absence may have no version.
+    pub(crate) version: i64,
+    /// When its lease was taken, before its load began: Redis time, ms.
+    pub(crate) loaded_at: u64,
+    /// From when on it is stale: Redis time, ms.
+    pub(crate) soft_expiry: u64,
+    /// What loading and storing costs, for early refreshes.
+    pub(crate) cost: Duration,
+    pub(crate) content: Content,
 }
 
-/// `None` when the entry is of another schema, or cut short.
-pub(crate) fn decode(schema: u16, stored: Vec<u8>) -> Option<Entry> {
-    let (header, _) = stored.split_first_chunk::<HEADER>()?;
-    let [s0, s1, version @ .., mark] = *header;
-    if u16::from_be_bytes([s0, s1]) != schema {
-        return None;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Absent,
+    Present { mark: u8, body: Bytes },
+}
+
+/// What the bytes of a data key are to this release.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    Entry(Stored),
+    /// Cut short, or of an older release.
+    Garbage,
+    /// Of a newer release, which is being rolled out.
+    Newer,
+}
+
+impl Stored {
+    pub(crate) fn encode(&self, schema: u16) -> Vec<u8> {
+        let (flags, mark, body) = match &self.content {
+            Content::Absent => (ABSENT, 0, &Bytes::new()),
+            Content::Present { mark, body } => (0, *mark, body),
+        };
+        let mut bytes = Vec::with_capacity(HEADER + body.len());
+        bytes.put_u16(schema);
+        bytes.put_i64(self.version);
+        bytes.put_u64(self.loaded_at);
+        bytes.put_u64(self.soft_expiry);
+        bytes.put_u32(u32::try_from(self.cost.as_millis()).unwrap_or(u32::MAX));
+        bytes.put_u8(flags);
+        bytes.put_u8(mark);
+        bytes.put_slice(body);
+        bytes
     }
-    Some(Entry {
-        version: i64::from_be_bytes(version),
-        mark,
-        body: Bytes::from(stored).slice(HEADER..),
-        status: CacheStatus::Hit,
-    })
+
+    /// The body is not copied.
+    pub(crate) fn decode(schema: u16, bytes: Vec<u8>) -> Decoded {
+        let Some((frozen, _)) = bytes.split_first_chunk::<2>() else {
+            return Decoded::Garbage;
+        };
+        let found = u16::from_be_bytes(*frozen);
+        if found > schema {
+            return Decoded::Newer;
+        }
+        let (true, Some((header, _))) = (found == schema, bytes.split_first_chunk::<HEADER>()) else {
+            return Decoded::Garbage;
+        };
+        let number = |at: usize| {
+            header[at..at + 8]
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        };
+        let cost = header[26..30]
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let (version, loaded_at, soft_expiry) = (number(2), number(10), number(18));
+        let (flags, mark) = (header[30], header[31]);
+        let Ok(version) = i64::try_from(version) else {
+            return Decoded::Garbage;
+        };
+        let content = if flags & ABSENT != 0 {
+            Content::Absent
+        } else if version > 0 {
+            let body = Bytes::from(bytes).slice(HEADER..);
+            Content::Present { mark, body }
+        } else {
+            return Decoded::Garbage;
+        };
+        Decoded::Entry(Stored {
+            version,
+            loaded_at,
+            soft_expiry,
+            cost: Duration::from_millis(cost),
+            content,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -80,16 +204,50 @@ mod tests {
 
     #[test]
     fn the_stored_bytes_are_these() {
-        let loaded = Loaded {
+        let stored = Stored {
             version: 258,
-            mark: 7,
-            body: Bytes::from_static(b"{}"),
+            loaded_at: 3,
+            soft_expiry: 4,
+            cost: Duration::from_millis(5),
+            content: Content::Present {
+                mark: 7,
+                body: Bytes::from_static(b"{}"),
+            },
         };
-        let stored = encode(3, &loaded);
-        assert_eq!(stored, [0, 3, 0, 0, 0, 0, 0, 0, 1, 2, 7, b'{', b'}']);
-        let entry = decode(3, stored.clone()).unwrap();
-        assert_eq!((entry.version, entry.mark, &entry.body[..]), (258, 7, &b"{}"[..]));
-        assert_eq!(decode(4, stored), None);
-        assert_eq!(decode(3, vec![0, 3, 0]), None);
+        let bytes = stored.encode(3);
+        let expected = [
+            0, 3, // schema
+            0, 0, 0, 0, 0, 0, 1, 2, // version
+            0, 0, 0, 0, 0, 0, 0, 3, // loaded at
+            0, 0, 0, 0, 0, 0, 0, 4, // soft expiry
+            0, 0, 0, 5, // cost
+            0, 7, // flags, mark
+            b'{', b'}',
+        ];
+        assert_eq!(bytes, expected);
+        assert_eq!(Stored::decode(3, bytes.clone()), Decoded::Entry(stored));
+        assert_eq!(Stored::decode(2, bytes.clone()), Decoded::Newer);
+        assert_eq!(Stored::decode(4, bytes), Decoded::Garbage);
+        assert_eq!(Stored::decode(3, vec![0, 3, 0]), Decoded::Garbage);
+        assert_eq!(Stored::decode(3, vec![]), Decoded::Garbage);
+    }
+
+    #[test]
+    fn an_absence_has_a_version_and_no_body() {
+        let absent = Stored {
+            version: 0,
+            loaded_at: 1,
+            soft_expiry: 2,
+            cost: Duration::ZERO,
+            content: Content::Absent,
+        };
+        assert_eq!(Stored::decode(1, absent.encode(1)), Decoded::Entry(absent));
+    }
+
+    #[test]
+    fn a_version_is_a_number_that_lua_can_compare() {
+        assert!(Version::try_from(0).is_err());
+        assert!(Version::try_from(1 << 53).is_err());
+        assert_eq!(Version::try_from(1).unwrap().after_deletion().get(), 2);
     }
 }

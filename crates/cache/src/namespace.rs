@@ -1,49 +1,43 @@
 //! The read path and the invalidation of one kind of entry.
 
-use std::fmt::Display;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_redis::redis::Cmd;
+use futures_util::future::try_join_all;
+use tracing::Instrument as _;
 
-use crate::entry::{self, CacheStatus, Entry, Loaded};
-use crate::link::Link;
-use crate::script::{INVALIDATE, POPULATE};
-
-/// How long a load may take.
-const LOAD_LIMIT: Duration = Duration::from_secs(5);
-/// How long a floor keeps older populates out. It must exceed a load and its populate.
-const FLOOR_TTL: Duration = Duration::from_secs(60);
+use crate::Core;
+use crate::connection::{Op, Unreachable};
+use crate::entry::{CacheStatus, Content, Decoded, Entry, Loaded, Stored, Version};
+use crate::fetch::{self, Errand, Landing};
+use crate::flight::Flights;
+use crate::key::{Key, Keys, data};
+use crate::meters::Meters;
+use crate::pace::Pace;
+use crate::policy::{CONTROL_TTL, Policy};
+use crate::recent::Recent;
+use crate::script::INVALIDATE;
 
 /// Where entries come from: the owner of the truth.
 pub trait Source: Send + Sync + 'static {
     /// First part of the keys; also a metric's label.
     const NAMESPACE: &'static str;
-    /// Version of the body's and the mark's format, from 1; raised when an older release must not read a newer body.
+    /// Version of the body's and the mark's format, from 1; raised when another release must not read what this one stores.
     const SCHEMA: u16;
     /// Names an entry; its text stands in Redis keys.
-    type Key: Display + Sync;
+    type Key: Key;
 
-    /// Loads what is committed now, on the primary, in a statement that begins after this call; `None` when there is no such entry.
+    /// Loads what is committed now: on the primary, on a connection of its own, in a statement that begins after this
+    /// call and sees what was committed until then (READ COMMITTED). `None` when there is no such row.
+    ///
+    /// It is dropped when it takes longer than [`Policy::load_limit`].
     fn load(&self, key: &Self::Key) -> impl Future<Output = Result<Option<Loaded>, LoadError>> + Send;
 }
 
 /// Why a source could not load; the reader gets it back in [`Unavailable`].
 pub type LoadError = anyhow::Error;
-
-/// How long entries are kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy {
-    pub ttl: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy {
-            ttl: Duration::from_secs(30),
-        }
-    }
-}
 
 /// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,161 +47,353 @@ pub enum Lookup {
     Absent,
 }
 
-/// The source did not answer. Redis alone never causes this.
-#[derive(Debug, thiserror::Error)]
+/// The source did not answer, and nothing that may be served is cached. Redis alone never causes this.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Unavailable {
     #[error("loading failed")]
-    Failed(#[source] LoadError),
-    #[error("loading took more than {} s", LOAD_LIMIT.as_secs())]
+    Failed(#[source] Cause),
+    #[error("loading took too long")]
     TooSlow,
+    /// More loads are wanted than the database is given. Come back in a second.
+    #[error("too many loads are waiting")]
+    Shed,
 }
+
+/// A source's error, shared by those who waited for the load.
+#[derive(Clone)]
+pub struct Cause(Arc<LoadError>);
 
 /// The entries of one source; cheap to clone.
-#[derive(Debug)]
-pub struct Namespace<S> {
-    link: Arc<Link>,
-    source: Arc<S>,
-    policy: Policy,
+pub struct Namespace<S: Source>(pub(crate) Arc<Inner<S>>);
+
+pub(crate) struct Inner<S> {
+    pub(crate) core: Arc<Core>,
+    pub(crate) source: S,
+    pub(crate) policy: Policy,
+    pub(crate) pace: Pace,
+    pub(crate) flights: Flights<String, Landing>,
+    /// Loads that failed.
+    pub(crate) failures: Recent<Unavailable>,
+    /// What was loaded while Redis is out of reach.
+    pub(crate) local: Recent<(i64, Content)>,
+    pub(crate) meters: Meters,
 }
 
-impl<S> Clone for Namespace<S> {
-    fn clone(&self) -> Self {
-        Namespace {
-            link: Arc::clone(&self.link),
-            source: Arc::clone(&self.source),
-            policy: self.policy,
-        }
-    }
+/// What to do with an entry that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Fresh,
+    /// Answer, and refresh behind: soon it will be stale.
+    Early,
+    /// Answer, and refresh behind.
+    Stale,
+    /// Reload first; answer with it only if that fails.
+    Expired,
 }
 
 impl<S: Source> Namespace<S> {
-    pub(crate) fn new(link: Arc<Link>, source: S, policy: Policy) -> Namespace<S> {
-        Namespace {
-            link,
-            source: Arc::new(source),
+    pub(crate) fn new(core: Arc<Core>, source: S, policy: Policy) -> Namespace<S> {
+        Namespace(Arc::new(Inner {
+            core,
+            source,
             policy,
-        }
+            pace: Pace::default(),
+            flights: Flights::new(),
+            failures: Recent::new(),
+            local: Recent::new(),
+            meters: Meters::new(S::NAMESPACE),
+        }))
     }
 
-    /// The entry from Redis, otherwise from the source.
+    /// The entry from Redis, otherwise from the source: one round trip on a hit.
     ///
     /// # Errors
-    /// When it has to be loaded and the source fails.
+    /// When it has to be loaded and that fails, and nothing older may be served instead.
     pub async fn get(&self, key: &S::Key) -> Result<Lookup, Unavailable> {
-        let keys = Keys::of::<S>(key);
-        let reply = self
-            .link
-            .run::<Option<Vec<u8>>>("GET", &Cmd::get(&keys.data))
-            .await;
-        let found = match reply {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(%error, "redis did not answer a read");
-                count_request::<S>("error");
-                return Ok(match self.load(key).await? {
-                    Some(loaded) => Lookup::Found(loaded.entry(CacheStatus::Bypassed)),
-                    None => Lookup::Absent,
-                });
-            }
+        let inner = &self.0;
+        let Some(data) = data(&inner.core.scope, S::NAMESPACE, key) else {
+            return inner.get_unstorable(key).await;
         };
-        if let Some(entry) = found.and_then(|stored| entry::decode(S::SCHEMA, stored)) {
-            count_request::<S>("fresh");
-            return Ok(Lookup::Found(entry));
-        }
-        count_request::<S>("miss");
-        match self.load(key).await? {
-            Some(loaded) => {
-                let status = self.populate(&keys, &loaded).await;
-                Ok(Lookup::Found(loaded.entry(status)))
-            }
-            None => Ok(Lookup::Absent),
-        }
+        let found = inner.core.link.run(Op::Get, &Cmd::get(&data)).await;
+        inner.answer(key, data, found).await
+    }
+
+    /// Many entries in one round trip (in a cluster one for each slot), in the order of `keys`.
+    ///
+    /// # Errors
+    /// As [`Namespace::get`], for the first entry that fails.
+    pub async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Lookup>, Unavailable> {
+        let inner = &self.0;
+        let texts: Option<Vec<String>> = keys
+            .iter()
+            .map(|key| data(&inner.core.scope, S::NAMESPACE, key))
+            .collect();
+        let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
+            return try_join_all(keys.iter().map(|key| self.get(key))).await;
+        };
+        let reply = inner
+            .core
+            .link
+            .run::<Vec<Option<Vec<u8>>>>(Op::Mget, &Cmd::mget(&texts))
+            .await;
+        let found: Vec<Result<_, Unreachable>> = match reply {
+            Ok(found) if found.len() == keys.len() => found.into_iter().map(Ok).collect(),
+            Ok(_) | Err(_) => keys.iter().map(|_| Err(Unreachable::Down)).collect(),
+        };
+        let answers = keys
+            .iter()
+            .zip(texts)
+            .zip(found)
+            .map(|((key, data), found)| inner.answer(key, data, found));
+        try_join_all(answers).await
     }
 
     /// Makes older versions than `version` unreadable and keeps them from being stored again. Call it after the commit
-    /// that made `version`; for a deletion, with the last version + 1. In any order and as often as you like.
+    /// that made `version`; for a deletion, with [`Version::after_deletion`]. In any order and as often as you like.
     ///
-    /// A failure is counted and otherwise ignored: the write has happened, and the older entry ends with its TTL.
-    pub async fn invalidate(&self, key: &S::Key, version: i64) {
-        let keys = Keys::of::<S>(key);
-        let applied = INVALIDATE
-            .run(&self.link, keys.both(), |command| {
-                command.arg(version).arg(millis(FLOOR_TTL));
+    /// A failure is counted and otherwise ignored: the write has happened. Until somebody re-applies it, as
+    /// [`Namespace::reapply`] does, the older entry is served at most until its TTL ends, and at most for the staleness
+    /// bound while nobody publishes a watermark.
+    pub async fn invalidate(&self, key: &S::Key, version: Version) {
+        let inner = &self.0;
+        let Some(keys) = Keys::of(&inner.core.scope, S::NAMESPACE, key) else {
+            return;
+        };
+        inner.local.remove(&keys.data);
+        let applied: Result<String, Unreachable> = INVALIDATE
+            .run(&inner.core.link, &keys.both(), |command| {
+                command.arg(version.get()).arg(millis(CONTROL_TTL));
             })
             .await;
-        let result = match applied {
-            Ok(_) => "applied",
+        let result = match applied.as_deref() {
+            Ok("redundant") => "redundant",
+            Ok(_) => "inline",
             Err(error) => {
                 tracing::debug!(%error, "redis did not answer an invalidation");
                 "failed"
             }
         };
-        metrics::counter!("cache_invalidations_total", "namespace" => S::NAMESPACE, "result" => result)
-            .increment(1);
+        inner.meters.invalidation(result);
     }
 
-    async fn load(&self, key: &S::Key) -> Result<Option<Loaded>, Unavailable> {
-        tokio::time::timeout(LOAD_LIMIT, self.source.load(key))
-            .await
-            .map_err(|_| Unavailable::TooSlow)?
-            .map_err(Unavailable::Failed)
+    /// How long the longest-lived entry exists.
+    pub fn hard_ttl(&self) -> Duration {
+        self.0.policy.hard_ttl()
     }
 
-    async fn populate(&self, keys: &Keys, loaded: &Loaded) -> CacheStatus {
-        let stored = entry::encode(S::SCHEMA, loaded);
-        let answer = POPULATE
-            .run(&self.link, keys.both(), |command| {
-                command.arg(S::SCHEMA).arg(loaded.version);
-                command.arg(millis(self.policy.ttl)).arg(&stored);
-            })
-            .await;
-        let (result, status) = match answer.as_deref() {
-            Ok("stored") => ("stored", CacheStatus::Stored),
-            Ok("floor") => ("floor", CacheStatus::Missed),
-            Ok("older") => ("older", CacheStatus::Missed),
-            Ok(_) => ("schema", CacheStatus::Missed),
-            Err(_) => ("failed", CacheStatus::Bypassed),
+    /// From the source alone, shared with those who ask at the same time, when Redis cannot help.
+    pub(crate) async fn get_apart(&self, key: &S::Key) -> Result<Lookup, Unavailable> {
+        let data = data(&self.0.core.scope, S::NAMESPACE, key).unwrap_or_else(|| key.to_string());
+        self.0.answer(key, data, Err(Unreachable::Down)).await
+    }
+}
+
+impl<S: Source> Inner<S> {
+    /// What `found`, the reply to a GET, is answered with.
+    async fn answer(
+        self: &Arc<Self>,
+        key: &S::Key,
+        data: String,
+        found: Result<Option<Vec<u8>>, Unreachable>,
+    ) -> Result<Lookup, Unavailable> {
+        let requests = &self.meters.requests;
+        let stored = match found.map(|bytes| bytes.map(|bytes| Stored::decode(S::SCHEMA, bytes))) {
+            Ok(Some(Decoded::Entry(stored))) => stored,
+            Ok(None | Some(Decoded::Garbage)) => {
+                requests.miss.increment(1);
+                return self.fetch(key, data, Errand::Miss { seen: 0 }).await;
+            }
+            Ok(Some(Decoded::Newer)) => {
+                requests.miss.increment(1);
+                return self.fetch(key, data, Errand::Apart { why: "newer" }).await;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "redis did not answer a read");
+                requests.error.increment(1);
+                if self.core.link.is_out_of_reach()
+                    && let Some((version, content)) = self.local.get(&data)
+                {
+                    return Ok(lookup(version, content, CacheStatus::HitLocal));
+                }
+                return self.fetch(key, data, Errand::Apart { why: "bypass" }).await;
+            }
         };
-        metrics::counter!("cache_populates_total", "namespace" => S::NAMESPACE, "result" => result)
-            .increment(1);
-        status
+        let seen = stored.soft_expiry;
+        match self.judge(&stored, self.core.link.clock.now()) {
+            Verdict::Fresh => {
+                match stored.content {
+                    Content::Absent => requests.negative.increment(1),
+                    Content::Present { .. } => requests.fresh.increment(1),
+                }
+                self.audit_sometimes(key, &data, &stored);
+                Ok(lookup(stored.version, stored.content, CacheStatus::Hit))
+            }
+            Verdict::Early => {
+                requests.early.increment(1);
+                self.refresh_behind(key, data, Errand::Refresh { seen, why: "early" });
+                Ok(lookup(stored.version, stored.content, CacheStatus::Hit))
+            }
+            Verdict::Stale => {
+                requests.stale.increment(1);
+                self.refresh_behind(key, data, Errand::Refresh { seen, why: "stale" });
+                Ok(lookup(stored.version, stored.content, CacheStatus::HitStale))
+            }
+            Verdict::Expired => match self.fetch(key, data, Errand::Miss { seen }).await {
+                Ok(lookup) => {
+                    requests.miss.increment(1);
+                    Ok(lookup)
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "answered with what should have been reloaded");
+                    requests.stale.increment(1);
+                    Ok(lookup(stored.version, stored.content, CacheStatus::HitOnError))
+                }
+            },
+        }
+    }
+
+    pub(crate) fn judge(&self, stored: &Stored, now: u64) -> Verdict {
+        let age = Duration::from_millis(now.saturating_sub(stored.loaded_at));
+        if !self.core.watermark.covers(age) {
+            return Verdict::Expired;
+        }
+        if now >= stored.soft_expiry {
+            let late = Duration::from_millis(now - stored.soft_expiry);
+            let absent = stored.content == Content::Absent;
+            return if absent || late >= self.policy.stale_while_revalidate {
+                Verdict::Expired
+            } else {
+                Verdict::Stale
+            };
+        }
+        let left = Duration::from_millis(stored.soft_expiry - now);
+        let gap = stored.cost.mul_f64(self.policy.eagerness);
+        // -ln u of the smallest u that is drawn is below 37: mostly no dice have to be thrown.
+        if left < gap * 37 && left <= gap.mul_f64(early()) {
+            Verdict::Early
+        } else {
+            Verdict::Fresh
+        }
+    }
+
+    async fn get_unstorable(self: &Arc<Self>, key: &S::Key) -> Result<Lookup, Unavailable> {
+        self.meters.requests.miss.increment(1);
+        let errand = Errand::Apart { why: "key_too_long" };
+        self.fetch(key, key.to_string(), errand).await
+    }
+
+    /// Waits for the flight that fetches the entry, and starts it when there is none.
+    async fn fetch(
+        self: &Arc<Self>,
+        key: &S::Key,
+        data: String,
+        errand: Errand,
+    ) -> Result<Lookup, Unavailable> {
+        if let Some(failure) = self.failures.get(&data) {
+            return Err(failure);
+        }
+        let (joined, pilot) = self.flights.join(&data);
+        let leads = pilot.is_some();
+        if let Some(pilot) = pilot {
+            self.take_off(key, data, pilot, errand);
+        } else {
+            self.meters.coalesced.increment(1);
+        }
+        let landed = joined.await;
+        // Only a panic of this crate's own, or the end of the runtime, loses a flight.
+        let fetched = landed.unwrap_or(Err(Unavailable::TooSlow))?;
+        let status = match fetched.status {
+            CacheStatus::Stored | CacheStatus::Missed if !leads => CacheStatus::Collapsed,
+            status => status,
+        };
+        Ok(lookup(fetched.version, fetched.content, status))
+    }
+
+    /// Refreshes an entry that was answered already, unless that is under way or has just failed.
+    fn refresh_behind(self: &Arc<Self>, key: &S::Key, data: String, errand: Errand) {
+        if self.failures.get(&data).is_some() {
+            return;
+        }
+        if let Some(pilot) = self.flights.lead(&data) {
+            self.take_off(key, data, pilot, errand);
+        }
+    }
+
+    fn take_off(
+        self: &Arc<Self>,
+        key: &S::Key,
+        data: String,
+        pilot: crate::flight::Pilot<String, Landing>,
+        errand: Errand,
+    ) {
+        let flight = fetch::fly(Arc::clone(self), key.clone(), data, pilot, errand);
+        // On the runtime that lives as long as the process: not on a worker's, and not in the caller, who may go away.
+        self.core.runtime.spawn(flight.in_current_span());
     }
 }
 
-impl Loaded {
-    fn entry(self, status: CacheStatus) -> Entry {
-        Entry {
-            version: self.version,
-            mark: self.mark,
-            body: self.body,
+/// -ln u, u uniform in (0, 1]: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015.
+fn early() -> f64 {
+    let u: f64 = rand::random();
+    -(1.0 - u).ln()
+}
+
+fn lookup(version: i64, content: Content, status: CacheStatus) -> Lookup {
+    match (content, Version::try_from(version)) {
+        (Content::Present { mark, body }, Ok(version)) => Lookup::Found(Entry {
+            version,
+            mark,
+            body,
             status,
-        }
+        }),
+        // A present entry without a version is not decoded.
+        (Content::Absent | Content::Present { .. }, _) => Lookup::Absent,
     }
 }
 
-/// The Redis keys of one entry; the braces put both into one slot of a cluster.
-struct Keys {
-    data: String,
-    control: String,
-}
-
-impl Keys {
-    fn of<S: Source>(key: &S::Key) -> Keys {
-        Keys {
-            data: format!("c1:{{{}:{key}}}:d", S::NAMESPACE),
-            control: format!("c1:{{{}:{key}}}:c", S::NAMESPACE),
-        }
-    }
-
-    fn both(&self) -> [&str; 2] {
-        [&self.data, &self.control]
-    }
-}
-
-fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn count_request<S: Source>(result: &'static str) {
-    metrics::counter!("cache_requests_total", "namespace" => S::NAMESPACE, "result" => result).increment(1);
+impl Cause {
+    pub(crate) fn new(error: LoadError) -> Cause {
+        Cause(Arc::new(error))
+    }
+
+    /// The source's own error, when it is of that type.
+    pub fn downcast_ref<E: fmt::Display + fmt::Debug + Send + Sync + 'static>(&self) -> Option<&E> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, out)
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, out)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl<S: Source> Clone for Namespace<S> {
+    fn clone(&self) -> Self {
+        Namespace(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Source> fmt::Debug for Namespace<S> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Namespace")
+            .field("name", &S::NAMESPACE)
+            .finish_non_exhaustive()
+    }
 }

@@ -2,16 +2,16 @@
 
 use std::sync::LazyLock;
 
-use deadpool_redis::redis::{Cmd, Script, cmd};
+use deadpool_redis::redis::{Cmd, FromRedisValue, Script, ToRedisArgs, cmd};
 
-use crate::link::{Link, Unreachable};
+use crate::connection::{Link, Op, Unreachable};
 
-/// Stores an entry unless something newer is known: keys data and control; schema, version, TTL (ms), entry.
+/// Each file says what it takes and answers.
+pub(crate) static LEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/lease.lua")));
 pub(crate) static POPULATE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/populate.lua")));
-
-/// Deletes what is older and sets the floor: keys data and control; version, the floor's TTL (ms).
 pub(crate) static INVALIDATE: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/invalidate.lua")));
+pub(crate) static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/release.lua")));
 
 pub(crate) struct Lua {
     code: &'static str,
@@ -26,22 +26,34 @@ impl Lua {
         }
     }
 
-    /// By its hash; a Redis that does not know it yet (started anew, or a replica promoted) gets the text.
-    pub(crate) async fn run(
+    /// By its hash. A Redis that does not know it yet (started anew, or a replica promoted) gets the text.
+    pub(crate) async fn run<T: FromRedisValue>(
         &self,
         link: &Link,
-        keys: [&str; 2],
+        keys: &[&str],
         arguments: impl Fn(&mut Cmd),
-    ) -> Result<String, Unreachable> {
-        let command = |name, script: &str| {
-            let mut command = cmd(name);
-            command.arg(script).arg(keys.len()).arg(&keys);
-            arguments(&mut command);
-            command
-        };
-        match link.run("EVALSHA", &command("EVALSHA", &self.hash)).await {
-            Err(Unreachable::NoScript) => link.run("EVAL", &command("EVAL", self.code)).await,
+    ) -> Result<T, Unreachable> {
+        match link.run(Op::Evalsha, &self.by_hash(keys, &arguments)).await {
+            Err(Unreachable::NoScript) => link.run(Op::Eval, &self.by_text(keys, &arguments)).await,
             answer => answer,
         }
     }
+
+    pub(crate) fn by_hash(&self, keys: &[&str], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        command("EVALSHA", &self.hash, keys, arguments)
+    }
+
+    pub(crate) fn by_text(&self, keys: &[&str], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+        command("EVAL", self.code, keys, arguments)
+    }
+}
+
+fn command(name: &str, script: &str, keys: &[&str], arguments: &impl Fn(&mut Cmd)) -> Cmd {
+    let mut command = cmd(name);
+    command.arg(script).arg(keys.len());
+    for key in keys {
+        key.write_redis_args(&mut command);
+    }
+    arguments(&mut command);
+    command
 }

@@ -20,7 +20,7 @@ pub(crate) const ADMIN: &str = "admin";
 /// What a process may do with its keys. FLUSHALL, KEYS, CONFIG, DEBUG and their like are `@dangerous`; INFO
 /// is as well, but the cache needs it to see that the server was replaced by another. The categories exist
 /// since Redis 6.
-const RIGHTS: &str = "+@read +@write +@connection +@scripting +@transaction -@dangerous -@admin +info";
+const RIGHTS: &str = "+@read +@write +@connection +@scripting +@transaction -@dangerous -@admin +info +time";
 
 /// Where Redis is.
 #[derive(Clone, Debug)]

@@ -88,6 +88,24 @@ pub(crate) async fn list(
     rows.into_iter().map(Product::try_from).collect()
 }
 
+/// The ids of the first products by id; those of one status, or all.
+pub(crate) async fn first_ids(
+    conn: &mut AsyncPgConnection,
+    status: Option<ProductStatus>,
+    limit: i64,
+) -> Result<Vec<ProductId>, Trouble> {
+    let mut query = product::table
+        .select(product::id)
+        .order(product::id)
+        .limit(limit)
+        .into_boxed();
+    if let Some(status) = status {
+        query = query.filter(product::status.eq(status.as_str()));
+    }
+    let ids: Vec<Uuid> = query.load(conn).await?;
+    Ok(ids.into_iter().map(ProductId).collect())
+}
+
 /// `None` when there is none. Not FOR UPDATE, which would also block the foreign keys of new orders' lines.
 pub(crate) async fn lock_in_txn(
     conn: &mut AsyncPgConnection,

@@ -1,7 +1,19 @@
-//! Against a real Redis, which `cargo stack test` provides.
+//! Against a real Redis, which `cargo stack test` provides. A test that kills, stops, fills or empties one starts its own.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
+mod counted;
+mod flight;
+mod history;
+mod lists;
+mod loaders;
+mod operator;
+mod proxy;
 mod reads;
+mod scripts;
+mod server;
 mod shelf;
+mod tail;
 mod trouble;
+mod wrong;

@@ -5,12 +5,36 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Policy, Source};
+use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Policy, Source, Version};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub(crate) fn redis() -> String {
     std::env::var("PLUMBLINE_TEST_REDIS").expect("run `cargo stack test`")
+}
+
+/// No early refresh, so that a test decides when an entry is loaded.
+pub(crate) fn lasting() -> Policy {
+    Policy {
+        eagerness: 0.0,
+        ..Policy::default()
+    }
+}
+
+pub(crate) fn settings(url: &str) -> CacheArgs {
+    CacheArgs {
+        // A busy machine must not make a miss of a hit.
+        redis_command_timeout: Duration::from_secs(20),
+        // Nothing publishes a watermark here.
+        cache_staleness_bound: Duration::ZERO,
+        cache_audit_every: 0,
+        ..CacheArgs::at(url.parse().unwrap())
+    }
+}
+
+/// A process's cache, which may load four entries at once.
+pub(crate) async fn process(settings: &CacheArgs) -> Cache {
+    Cache::start(settings, 4).await.unwrap()
 }
 
 /// Rows by key. Clones share them, so that one clone is the source of a namespace and another the test's hand.
@@ -23,6 +47,9 @@ struct Inner {
     loads: AtomicUsize,
     broken: Mutex<Option<&'static str>>,
     gate: Mutex<Option<Arc<Gate>>>,
+    delay: Mutex<Duration>,
+    running: AtomicUsize,
+    most: AtomicUsize,
 }
 
 /// Stops one load after it has read its row.
@@ -34,7 +61,7 @@ pub(crate) struct Gate {
 impl<const SCHEMA: u16> Shelf<SCHEMA> {
     pub(crate) fn put(&self, key: Uuid, version: i64, body: &'static str) {
         let row = Loaded {
-            version,
+            version: version.try_into().unwrap(),
             mark: 1,
             body: body.as_bytes().into(),
         };
@@ -45,8 +72,30 @@ impl<const SCHEMA: u16> Shelf<SCHEMA> {
         self.0.loads.load(Ordering::SeqCst)
     }
 
+    /// Loads fail; at "panic" they panic.
     pub(crate) fn breaks(&self, why: &'static str) {
         *self.0.broken.lock().unwrap() = Some(why);
+    }
+
+    pub(crate) fn heals(&self) {
+        *self.0.broken.lock().unwrap() = None;
+    }
+
+    pub(crate) fn remove(&self, key: Uuid) {
+        self.0.rows.lock().unwrap().remove(&key);
+    }
+
+    /// Each load takes so long.
+    pub(crate) fn slow(&self, delay: Duration) {
+        *self.0.delay.lock().unwrap() = delay;
+    }
+
+    /// Loads that are running, and the most that did at once.
+    pub(crate) fn running(&self) -> (usize, usize) {
+        (
+            self.0.running.load(Ordering::SeqCst),
+            self.0.most.load(Ordering::SeqCst),
+        )
     }
 
     /// The next load stops at the gate.
@@ -61,24 +110,16 @@ impl<const SCHEMA: u16> Shelf<SCHEMA> {
 
     /// A process that reads these rows through the Redis at `url`.
     pub(crate) async fn behind(&self, url: &str) -> Namespace<Shelf<SCHEMA>> {
-        // A busy machine must not make a miss of a hit.
-        self.behind_with(url, Policy::default(), Duration::from_secs(20))
-            .await
+        self.behind_with(url, lasting()).await
     }
 
-    pub(crate) async fn behind_with(
-        &self,
-        url: &str,
-        policy: Policy,
-        patience: Duration,
-    ) -> Namespace<Shelf<SCHEMA>> {
-        let args = CacheArgs {
-            redis_url: url.parse().unwrap(),
-            redis_command_timeout: patience,
-        };
-        Cache::start(&args)
-            .await
-            .namespace(Shelf(Arc::clone(&self.0)), policy)
+    pub(crate) async fn behind_with(&self, url: &str, policy: Policy) -> Namespace<Shelf<SCHEMA>> {
+        self.of(&process(&settings(url)).await, policy)
+    }
+
+    /// In a process that reads other rows too.
+    pub(crate) fn of(&self, cache: &Cache, policy: Policy) -> Namespace<Shelf<SCHEMA>> {
+        cache.namespace(Shelf(Arc::clone(&self.0)), policy)
     }
 
     /// The same rows in another format, as another release of the process would read them.
@@ -94,8 +135,12 @@ impl<const SCHEMA: u16> Source for Shelf<SCHEMA> {
 
     async fn load(&self, key: &Uuid) -> Result<Option<Loaded>, LoadError> {
         self.0.loads.fetch_add(1, Ordering::SeqCst);
-        if let Some(why) = *self.0.broken.lock().unwrap() {
-            return Err(anyhow::anyhow!(why));
+        let _running = Running::begin(&self.0);
+        let broken = *self.0.broken.lock().unwrap();
+        match broken {
+            Some("panic") => panic!("the loader panics, as the test wants"),
+            Some(why) => return Err(anyhow::anyhow!(why)),
+            None => {}
         }
         let row = self.0.rows.lock().unwrap().get(key).cloned();
         let gate = self.0.gate.lock().unwrap().take();
@@ -103,7 +148,28 @@ impl<const SCHEMA: u16> Source for Shelf<SCHEMA> {
             gate.reached.add_permits(1);
             gate.open.acquire().await?.forget();
         }
+        let delay = *self.0.delay.lock().unwrap();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         Ok(row)
+    }
+}
+
+/// Counts a load that is running, until it is dropped.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Running<'_> {
+    fn begin(inner: &Inner) -> Running<'_> {
+        let running = inner.running.fetch_add(1, Ordering::SeqCst) + 1;
+        inner.most.fetch_max(running, Ordering::SeqCst);
+        Running(&inner.running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -115,7 +181,7 @@ pub(crate) async fn read<const SCHEMA: u16>(
     match shelf.get(&key).await.unwrap() {
         Lookup::Found(entry) => {
             let body = String::from_utf8(entry.body.to_vec()).unwrap();
-            Some((entry.version, body, entry.status.header_value()))
+            Some((entry.version.get(), body, entry.status.header_value()))
         }
         Lookup::Absent => None,
     }
@@ -124,8 +190,17 @@ pub(crate) async fn read<const SCHEMA: u16>(
 pub(crate) const HIT: &str = "plumbline; hit";
 pub(crate) const STORED: &str = "plumbline; fwd=miss; stored";
 pub(crate) const MISSED: &str = "plumbline; fwd=miss";
+pub(crate) const STALE: &str = "plumbline; hit; detail=stale-while-revalidate";
+pub(crate) const ON_ERROR: &str = "plumbline; hit; detail=stale-if-error";
+pub(crate) const COLLAPSED: &str = "plumbline; fwd=miss; collapsed";
+pub(crate) const AWAITED: &str = "plumbline; fwd=miss; collapsed; detail=elsewhere";
+pub(crate) const LOCAL: &str = "plumbline; hit; detail=local";
 pub(crate) const BYPASSED: &str = "plumbline; fwd=bypass";
 
 pub(crate) fn found(version: i64, body: &str, how: &'static str) -> Option<(i64, String, &'static str)> {
     Some((version, body.to_owned(), how))
+}
+
+pub(crate) fn version(number: i64) -> Version {
+    number.try_into().unwrap()
 }

@@ -1,12 +1,15 @@
 use actix_web::web::Data;
+use bytes::Bytes;
+use cache::Lookup;
 use chassis::Problem;
 use domain::{ProductId, ProductStatus};
 use serde::{Deserialize, Serialize};
 
 use super::ProductBody;
-use crate::answer::Answer;
+use crate::answer::{self, Answer};
 use crate::api::scopes::CATALOGUE_WRITE;
 use crate::app::App;
+use crate::cached::{self, FirstPage};
 use crate::call::Call;
 use crate::models::product;
 use crate::page::{Listing, Page};
@@ -41,6 +44,9 @@ pub(crate) async fn list(app: Data<App>, call: Call, query: Query) -> Result<Ans
     let page = Page::of(listing, asked.limit, asked.cursor.as_deref(), &mut fields);
     fields.finish()?;
     let status = shown(&call, status)?;
+    if page.after().is_none() {
+        return first(&app, &call, status, &page).await;
+    }
 
     let found = read(&app, &call, async |conn| {
         product::list(conn, status, page.after().map(ProductId), page.wanted()).await
@@ -51,6 +57,50 @@ pub(crate) async fn list(app: Data<App>, call: Call, query: Query) -> Result<Ans
         items: items.iter().map(ProductBody::of).collect(),
         next,
     }))
+}
+
+/// The first page, which most readers leave it at, through the cache.
+async fn first(
+    app: &App,
+    call: &Call,
+    status: Option<ProductStatus>,
+    page: &Page,
+) -> Result<Answer, Problem> {
+    let first = FirstPage {
+        status,
+        wanted: page.wanted(),
+    };
+    let listed = call
+        .within(app.cached.listing.get(&first))
+        .await?
+        .map_err(cached::problem)?;
+    let found = cached::ids(&listed);
+    let (ids, next) = page.cut(&found, |id| id.0);
+    let products = call.within(app.cached.products.get_many(ids)).await?;
+    // What is listed and has another status by now is on its way out of the listing.
+    let shown = products
+        .map_err(cached::problem)?
+        .into_iter()
+        .filter_map(|lookup| match lookup {
+            Lookup::Found(entry) => Some(entry),
+            Lookup::Absent => None,
+        })
+        .filter(|entry| status.is_none_or(|status| cached::has_status(entry, status)));
+    let bodies: Vec<Bytes> = shown.map(|entry| entry.body).collect();
+    Ok(Answer::joined(
+        products_body(&bodies, next.as_deref()),
+        listed.status,
+    ))
+}
+
+/// [`ProductsBody`] of products that are JSON already.
+fn products_body(products: &[Bytes], next: Option<&str>) -> Vec<u8> {
+    let mut body = br#"{"items":["#.to_vec();
+    body.extend(products.join(&b","[..]));
+    body.extend(br#"],"next":"#);
+    body.extend(answer::json(&next));
+    body.push(b'}');
+    body
 }
 
 /// Which products the caller sees, `None` being all: everybody may see active ones, and others are not there without the

@@ -1,0 +1,161 @@
+//! What an operator may ask of the cache.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, bail};
+use deadpool_redis::redis::{Cmd, cmd};
+
+use crate::args::CacheArgs;
+use crate::connection::Dialer;
+use crate::entry::Version;
+use crate::key::Keys;
+use crate::namespace::millis;
+use crate::policy::CONTROL_TTL;
+use crate::script::INVALIDATE;
+use crate::tail::Tail;
+
+/// Look at an entry of the cache, or make it forget one.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Print an entry's header, its floor and its lease.
+    Get {
+        #[command(flatten)]
+        args: CacheArgs,
+        /// As in the metrics: `product`.
+        namespace: String,
+        /// The id.
+        key: String,
+    },
+    /// Make the cache forget an entry: its next reader loads it. A load under way stores nothing.
+    Invalidate {
+        #[command(flatten)]
+        args: CacheArgs,
+        /// As in the metrics: `product`.
+        namespace: String,
+        /// The id.
+        key: String,
+        /// Forget only what is older than this version of the row, and keep it out.
+        #[arg(long = "below-version", value_name = "VERSION")]
+        below: Option<i64>,
+    },
+}
+
+impl Command {
+    /// Does it; returns what is to be printed.
+    ///
+    /// # Errors
+    /// When Redis does not answer, or the key is too long.
+    pub async fn run(&self) -> anyhow::Result<String> {
+        match self {
+            Command::Get { args, namespace, key } => get(args, namespace, key).await,
+            Command::Invalidate {
+                args,
+                namespace,
+                key,
+                below,
+            } => invalidate(args, namespace, key, *below).await,
+        }
+    }
+}
+
+async fn get(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<String> {
+    let (mut redis, keys) = open(args, namespace, key).await?;
+    let header: Vec<u8> = redis.run(&Cmd::getrange(&keys.data, 0, 31)).await?;
+    let (size, left): (u64, i64) = (
+        redis.run(&Cmd::strlen(&keys.data)).await?,
+        redis.run(&Cmd::pttl(&keys.data)).await?,
+    );
+    let (seconds, micros): (u64, u64) = redis.run(&cmd("TIME")).await?;
+    let now = seconds * 1000 + micros / 1000;
+    let mut fields = cmd("HMGET");
+    fields.arg(&keys.control).arg("floor").arg("tok_exp");
+    let (floor, lease): (Option<i64>, Option<u64>) = redis.run(&fields).await?;
+
+    let mut text = format!("key              {}\n", keys.data);
+    match describe(&header) {
+        _ if size == 0 => text.push_str("entry            none\n"),
+        None => {
+            let _ = writeln!(
+                text,
+                "entry            {size} bytes that are no entry of this release"
+            );
+        }
+        Some((schema, version, loaded_at, soft_expiry, cost, absent)) => {
+            let _ = write!(
+                text,
+                "entry            {}\nschema           {schema}\nversion          {version}\n\
+                 size             {} bytes\nage              {} ms\nfresh for        {} ms\n\
+                 exists for       {left} ms\ncost of a load   {cost} ms\n",
+                if absent { "there is no such row" } else { "present" },
+                size.saturating_sub(32),
+                now.saturating_sub(loaded_at),
+                i128::from(soft_expiry) - i128::from(now),
+            );
+        }
+    }
+    let _ = writeln!(
+        text,
+        "floor            {}",
+        floor.map_or("none".to_owned(), |floor| floor.to_string())
+    );
+    let lease = lease.filter(|until| *until > now);
+    let _ = writeln!(
+        text,
+        "lease            {}",
+        lease.map_or("none".to_owned(), |until| format!("for {} ms", until - now))
+    );
+    Ok(text)
+}
+
+async fn invalidate(
+    args: &CacheArgs,
+    namespace: &str,
+    key: &str,
+    below: Option<i64>,
+) -> anyhow::Result<String> {
+    let (mut redis, keys) = open(args, namespace, key).await?;
+    let Some(below) = below else {
+        // Without its control key, and so without its token, no populate in flight is accepted.
+        let deleted: u64 = redis.run(&Cmd::del(&keys.both()[..])).await?;
+        return Ok(match deleted {
+            0 => format!("{} was not there\n", keys.data),
+            _ => format!("forgot {}\n", keys.data),
+        });
+    };
+    let version = Version::try_from(below).context("--below-version")?;
+    let command = INVALIDATE.by_text(&keys.both(), &|command: &mut Cmd| {
+        command.arg(version.get()).arg(millis(CONTROL_TTL));
+    });
+    let answer: String = redis.run(&command).await?;
+    Ok(format!("{answer}: {} below version {below}\n", keys.data))
+}
+
+async fn open(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<(Tail, Keys)> {
+    let dialer = Dialer::new(args).context("REDIS_URL")?;
+    let Some(keys) = Keys::of(&args.cache_scope, namespace, &key) else {
+        bail!("the key is too long");
+    };
+    let mut redis = Tail::new(dialer, args.cache_scope.clone());
+    redis.connect().await?;
+    Ok((redis, keys))
+}
+
+type Header = (u64, u64, u64, u64, u64, bool);
+
+/// Also of another release's entry, as far as the layout is the same.
+fn describe(header: &[u8]) -> Option<Header> {
+    let header: &[u8; 32] = header.try_into().ok()?;
+    let number = |from: usize, to: usize| {
+        header[from..to]
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    Some((
+        number(0, 2),
+        number(2, 10),
+        number(10, 18),
+        number(18, 26),
+        number(26, 30),
+        header[30] & 1 != 0,
+    ))
+}

@@ -1,0 +1,134 @@
+//! How a connection is made: to one Redis, or to all masters of a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_redis::redis::aio::{ConnectionLike, MultiplexedConnection};
+use deadpool_redis::redis::cluster::ClusterClient;
+use deadpool_redis::redis::cluster_async::ClusterConnection;
+use deadpool_redis::redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value, cmd,
+};
+use tokio::time::timeout;
+
+use crate::args::{CacheArgs, Topology};
+use crate::clock::Clock;
+
+/// To connect, authenticate and have a first answer.
+const CONNECT_LIMIT: Duration = Duration::from_millis(250);
+/// For a cluster, whose map is asked for first, and whose nodes are then connected to at once.
+const CLUSTER_CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// Commands that wait to be written; a caller beyond that waits within its own limit.
+const QUEUE: usize = 256;
+/// How often a cluster's client follows a redirection, or asks for the map again, within a command's limit.
+const CLUSTER_RETRIES: u32 = 3;
+
+/// Makes connections.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    target: Target,
+    command_limit: Duration,
+}
+
+#[derive(Clone)]
+enum Target {
+    Single(Client),
+    Cluster(Arc<ClusterClient>),
+}
+
+/// A shared connection, cheap to clone.
+#[derive(Clone)]
+pub(crate) enum Connection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Dialer {
+    /// # Errors
+    /// When what the URL asks for is not in this build.
+    pub(crate) fn new(args: &CacheArgs) -> Result<Dialer, RedisError> {
+        let command_limit = args.redis_command_timeout;
+        let target = match args.redis_url.topology() {
+            Topology::Single(node) => Target::Single(Client::open(node.clone())?),
+            Topology::Cluster(nodes) => {
+                let client = ClusterClient::builder(nodes.clone())
+                    .connection_timeout(CONNECT_LIMIT)
+                    .response_timeout(command_limit)
+                    .retries(CLUSTER_RETRIES)
+                    .min_retry_wait(1)
+                    .max_retry_wait(10)
+                    .build()?;
+                Target::Cluster(Arc::new(client))
+            }
+        };
+        Ok(Dialer {
+            target,
+            command_limit,
+        })
+    }
+
+    pub(crate) fn command_limit(&self) -> Duration {
+        self.command_limit
+    }
+
+    /// Connects, and learns the time. The kernel accepts connections for a process that hangs; only an answer shows that
+    /// it lives.
+    pub(crate) async fn dial(&self, clock: &Clock) -> Result<Connection, RedisError> {
+        let limit = match &self.target {
+            Target::Single(_) => CONNECT_LIMIT,
+            Target::Cluster(_) => CLUSTER_CONNECT_LIMIT,
+        };
+        let limit = limit.max(self.command_limit);
+        timeout(limit, async {
+            let mut connection = self.connect(limit).await?;
+            let (seconds, micros): (u64, u64) = cmd("TIME").query_async(&mut connection).await?;
+            clock.learn(seconds * 1000 + micros / 1000);
+            Ok(connection)
+        })
+        .await
+        .unwrap_or_else(|_| Err((ErrorKind::Io, "no answer within the time to connect").into()))
+    }
+
+    async fn connect(&self, limit: Duration) -> Result<Connection, RedisError> {
+        match &self.target {
+            Target::Single(client) => {
+                // The limit of a command is the caller's, who can tell Redis's slowness from its own.
+                let settings = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(limit))
+                    .set_response_timeout(None)
+                    .set_pipeline_buffer_size(QUEUE);
+                let connection = client.get_multiplexed_async_connection_with_config(&settings);
+                Ok(Connection::Single(connection.await?))
+            }
+            Target::Cluster(client) => Ok(Connection::Cluster(client.get_async_connection().await?)),
+        }
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Connection::Single(connection) => connection.req_packed_command(command),
+            Connection::Cluster(connection) => connection.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Connection::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Connection::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Connection::Single(connection) => connection.get_db(),
+            Connection::Cluster(connection) => connection.get_db(),
+        }
+    }
+}

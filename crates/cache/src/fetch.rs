@@ -1,0 +1,412 @@
+//! What a flight does: lease, load, populate.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_redis::redis::{ErrorKind, RedisError, Value, from_redis_value};
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::bulkhead::Permit;
+use crate::connection::Unreachable;
+use crate::entry::{CacheStatus, Content, Decoded, Loaded, Stored};
+use crate::flight::{Pilot, Sent};
+use crate::key::Keys;
+use crate::namespace::{Cause, Inner, Source, Unavailable, Verdict, millis};
+use crate::policy::CONTROL_TTL;
+use crate::script::{LEASE, POPULATE, RELEASE};
+
+/// What those who waited for a flight get.
+pub(crate) type Landing = Result<Fetched, Unavailable>;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) version: i64,
+    pub(crate) content: Content,
+    pub(crate) status: CacheStatus,
+}
+
+/// Why a flight takes off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Errand {
+    /// Somebody waits. `seen` is the soft expiry of the entry that will not do; 0 for none.
+    Miss { seen: u64 },
+    /// Nobody waits: an entry was answered, and is to be replaced.
+    Refresh { seen: u64, why: &'static str },
+    /// Somebody waits, and Redis cannot help or must not be written to.
+    Apart { why: &'static str },
+}
+
+/// Pauses of who waits for another's lease.
+const POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
+
+type Flying = Pilot<String, Landing>;
+
+/// The right to load an entry and to store it.
+struct Lease {
+    /// Random for each call: a token that is used again would let a late populate pass for a new one.
+    token: [u8; 16],
+    /// Redis time, ms.
+    taken_at: u64,
+    /// No absence is older than this version.
+    floor: i64,
+    sent: Sent,
+}
+
+enum Leased {
+    Won(Lease),
+    Fresh(Stored),
+    Busy(Duration),
+    Newer,
+}
+
+/// Flies rounds until nobody waits.
+pub(crate) async fn fly<S: Source>(
+    namespace: Arc<Inner<S>>,
+    key: S::Key,
+    data: String,
+    pilot: Flying,
+    mut errand: Errand,
+) {
+    let keys = Keys::of_data(&data);
+    let mut next = Some(pilot);
+    while let Some(pilot) = next {
+        let round = Round {
+            namespace: &namespace,
+            key: &key,
+            keys: &keys,
+        };
+        next = match errand {
+            Errand::Miss { seen } => round.contend(pilot, seen).await,
+            Errand::Refresh { seen, why } => round.refresh(pilot, seen, why).await,
+            Errand::Apart { why } => round.load_apart(pilot, why).await,
+        };
+        // Who joined too late for this round has seen nothing.
+        if let Errand::Miss { .. } | Errand::Refresh { .. } = errand {
+            errand = Errand::Miss { seen: 0 };
+        }
+    }
+}
+
+struct Round<'a, S: Source> {
+    namespace: &'a Arc<Inner<S>>,
+    key: &'a S::Key,
+    keys: &'a Keys,
+}
+
+impl<S: Source> Round<'_, S> {
+    /// Leases, waiting for others' leases, and loads.
+    async fn contend(&self, pilot: Flying, mut seen: u64) -> Option<Flying> {
+        let deadline = Instant::now() + self.namespace.policy.request_budget;
+        let mut pause = POLL.0;
+        loop {
+            let sent = pilot.sending();
+            match self.lease(seen, sent).await {
+                Ok(Leased::Won(lease)) => return self.load_for_all(pilot, lease).await,
+                Ok(Leased::Fresh(stored)) => {
+                    let now = self.namespace.core.link.clock.now();
+                    if self.namespace.judge(&stored, now) != Verdict::Expired {
+                        return pilot.land(&Ok(Fetched::awaited(stored)), sent);
+                    }
+                    // Too old while the watermark is; the next lease is not refused because of it.
+                    seen = stored.soft_expiry;
+                }
+                Ok(Leased::Busy(left)) => {
+                    if Instant::now() >= deadline {
+                        pilot.land_for_all(&Err(Unavailable::TooSlow));
+                        return None;
+                    }
+                    sleep(pause.min(left)).await;
+                    pause = (pause * 2).min(POLL.1);
+                }
+                Ok(Leased::Newer) => return self.load_apart(pilot, "newer").await,
+                Err(error) => {
+                    tracing::debug!(%error, "redis gave no lease");
+                    return self.load_apart(pilot, "bypass").await;
+                }
+            }
+        }
+    }
+
+    /// Replaces an entry that still can be answered: only when that is nobody else's turn, and costs nobody time.
+    async fn refresh(&self, pilot: Flying, seen: u64, why: &'static str) -> Option<Flying> {
+        let sent = pilot.sending();
+        match self.lease(seen, sent).await {
+            Ok(Leased::Won(lease)) => match self.namespace.core.bulkhead.enter_now() {
+                Some(permit) => self.load(pilot, lease, permit, why).await,
+                None => {
+                    self.release(&lease).await;
+                    pilot.land_for_none()
+                }
+            },
+            Ok(Leased::Fresh(stored)) => {
+                let now = self.namespace.core.link.clock.now();
+                if self.namespace.judge(&stored, now) == Verdict::Expired {
+                    return pilot.land_for_none();
+                }
+                pilot.land(&Ok(Fetched::awaited(stored)), sent)
+            }
+            Ok(Leased::Busy(_) | Leased::Newer) | Err(_) => pilot.land_for_none(),
+        }
+    }
+
+    async fn load_for_all(&self, pilot: Flying, lease: Lease) -> Option<Flying> {
+        match self.namespace.core.bulkhead.enter().await {
+            Ok(permit) => self.load(pilot, lease, permit, "miss").await,
+            Err(_) => {
+                self.release(&lease).await;
+                pilot.land_for_all(&Err(Unavailable::Shed));
+                None
+            }
+        }
+    }
+
+    async fn load(&self, pilot: Flying, lease: Lease, permit: Permit, why: &'static str) -> Option<Flying> {
+        let started = Instant::now();
+        let loaded = match self.ask(why, permit).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.release(&lease).await;
+                pilot.land_for_all(&Err(error));
+                return None;
+            }
+        };
+        let stored = self.stored(loaded, &lease);
+        if stored.size() > self.namespace.policy.largest_body {
+            self.namespace.meters.populate("too_large");
+            self.release(&lease).await;
+            return pilot.land(&Ok(Fetched::of(stored, CacheStatus::Missed)), lease.sent);
+        }
+        let populate = pilot.sending();
+        match self.populate(&lease, &stored).await {
+            Ok(true) => {
+                self.namespace.pace.stored(started.elapsed());
+                pilot.land(&Ok(Fetched::of(stored, CacheStatus::Stored)), populate)
+            }
+            // Nothing in Redis vouches for it: only for those who wanted it before the lease.
+            Ok(false) => pilot.land(&Ok(Fetched::of(stored, CacheStatus::Missed)), lease.sent),
+            Err(_) => pilot.land(&Ok(Fetched::of(stored, CacheStatus::Bypassed)), lease.sent),
+        }
+    }
+
+    /// Loads, and stores nothing in Redis.
+    async fn load_apart(&self, pilot: Flying, why: &'static str) -> Option<Flying> {
+        let Ok(permit) = self.namespace.core.bulkhead.enter().await else {
+            pilot.land_for_all(&Err(Unavailable::Shed));
+            return None;
+        };
+        let load = pilot.sending();
+        let started = Instant::now();
+        let (version, content) = match self.ask(why, permit).await {
+            Ok(Some(loaded)) => loaded.parts(),
+            Ok(None) => (0, Content::Absent),
+            Err(error) => {
+                pilot.land_for_all(&Err(error));
+                return None;
+            }
+        };
+        let small = size(&content) <= LARGEST_LOCAL;
+        if why == "bypass" && small && self.namespace.core.link.is_out_of_reach() {
+            self.namespace
+                .local
+                .insert(&self.keys.data, started, (version, content.clone()));
+        }
+        let status = CacheStatus::Bypassed;
+        pilot.land(
+            &Ok(Fetched {
+                version,
+                content,
+                status,
+            }),
+            load,
+        )
+    }
+
+    /// Asks the source, within its limit. A panic is an error like others; an error is remembered.
+    async fn ask(&self, why: &'static str, permit: Permit) -> Result<Option<Loaded>, Unavailable> {
+        let namespace = self.namespace;
+        namespace.meters.load(why);
+        let started = Instant::now();
+        let loading = AssertUnwindSafe(namespace.source.load(self.key)).catch_unwind();
+        let outcome = match timeout(namespace.policy.load_limit, loading).await {
+            Ok(Ok(Ok(loaded))) => Ok(loaded),
+            Ok(Ok(Err(error))) => Err(Unavailable::Failed(Cause::new(error))),
+            Ok(Err(_)) => {
+                let error = anyhow::anyhow!("the loader of {} panicked", S::NAMESPACE);
+                tracing::error!(
+                    namespace = S::NAMESPACE,
+                    "the loader of {} panicked",
+                    S::NAMESPACE
+                );
+                Err(Unavailable::Failed(Cause::new(error)))
+            }
+            Err(_) => Err(Unavailable::TooSlow),
+        };
+        drop(permit);
+        let took = started.elapsed();
+        namespace.meters.load_time.record(took.as_secs_f64());
+        match &outcome {
+            Ok(_) => namespace.pace.loaded(took),
+            Err(failure) => namespace
+                .failures
+                .insert(&self.keys.data, Instant::now(), failure.clone()),
+        }
+        outcome
+    }
+
+    fn stored(&self, loaded: Option<Loaded>, lease: &Lease) -> Stored {
+        let policy = &self.namespace.policy;
+        let (version, content, ttl) = match loaded.map(Loaded::parts) {
+            Some((version, content)) => (version, content, policy.soft_ttl),
+            None => (lease.floor, Content::Absent, policy.negative_ttl),
+        };
+        let fresh_for = policy.jittered(ttl, rand::random());
+        Stored {
+            version,
+            loaded_at: lease.taken_at,
+            soft_expiry: lease.taken_at + millis(fresh_for),
+            cost: self.namespace.pace.cost(),
+            content,
+        }
+    }
+
+    async fn lease(&self, seen: u64, sent: Sent) -> Result<Leased, Unreachable> {
+        let namespace = self.namespace;
+        let token: [u8; 16] = rand::random();
+        let ttl = namespace.policy.lease_ttl(namespace.pace.p99());
+        let reply: Vec<Value> = LEASE
+            .run(&namespace.core.link, &self.keys.both(), |command| {
+                command.arg(&token[..]).arg(millis(ttl)).arg(seen);
+                command.arg(S::SCHEMA).arg(millis(CONTROL_TTL));
+            })
+            .await?;
+        let (leased, result) = self.read(token, sent, reply).map_err(Unreachable::Failed)?;
+        namespace.meters.lease(result);
+        Ok(leased)
+    }
+
+    fn read(
+        &self,
+        token: [u8; 16],
+        sent: Sent,
+        reply: Vec<Value>,
+    ) -> Result<(Leased, &'static str), RedisError> {
+        let mut parts = reply.into_iter();
+        let mut part = || parts.next().unwrap_or(Value::Nil);
+        let word: String = from_redis_value(part())?;
+        let now: u64 = from_redis_value(part())?;
+        self.namespace.core.link.clock.learn(now);
+        match word.as_str() {
+            "won" => {
+                let (floor, expired): (i64, u8) = (from_redis_value(part())?, from_redis_value(part())?);
+                let lease = Lease {
+                    token,
+                    taken_at: now,
+                    floor,
+                    sent,
+                };
+                Ok((Leased::Won(lease), if expired == 1 { "expired" } else { "won" }))
+            }
+            "busy" => Ok((
+                Leased::Busy(Duration::from_millis(from_redis_value(part())?)),
+                "busy",
+            )),
+            "data" => match Stored::decode(S::SCHEMA, from_redis_value(part())?) {
+                Decoded::Entry(stored) => Ok((Leased::Fresh(stored), "fresh")),
+                Decoded::Newer => Ok((Leased::Newer, "newer")),
+                Decoded::Garbage => Err(unexpected()),
+            },
+            "newer" => Ok((Leased::Newer, "newer")),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Whether it was accepted.
+    async fn populate(&self, lease: &Lease, stored: &Stored) -> Result<bool, Unreachable> {
+        let namespace = self.namespace;
+        let ttl = match stored.content {
+            // A stale absence is not worth keeping.
+            Content::Absent => namespace.policy.negative_ttl,
+            Content::Present { .. } => namespace.policy.hard_ttl(),
+        };
+        let bytes = stored.encode(S::SCHEMA);
+        let answer: Result<String, Unreachable> = POPULATE
+            .run(&namespace.core.link, &self.keys.both(), |command| {
+                command.arg(&lease.token[..]).arg(S::SCHEMA).arg(stored.version);
+                command.arg(millis(ttl)).arg(&bytes);
+            })
+            .await;
+        let result = match answer.as_deref() {
+            Ok("stored") => "ok",
+            Ok("token") => "token",
+            Ok("floor") => "floor",
+            Ok("older") => "older",
+            Ok("schema") => "schema",
+            Ok(_) => "full",
+            Err(error) => {
+                tracing::debug!(%error, "redis did not answer a populate");
+                "failed"
+            }
+        };
+        namespace.meters.populate(result);
+        answer.map(|_| result == "ok")
+    }
+
+    /// Somebody else may try at once. When this fails, they try when the lease ends.
+    async fn release(&self, lease: &Lease) {
+        let released: Result<u8, Unreachable> = RELEASE
+            .run(&self.namespace.core.link, &[&self.keys.control], |command| {
+                command.arg(&lease.token[..]);
+            })
+            .await;
+        if let Err(error) = released {
+            tracing::debug!(%error, "redis did not answer the release of a lease");
+        }
+    }
+}
+
+/// Larger bodies are not kept in this process: 1,000 entries of it are 16 MiB.
+const LARGEST_LOCAL: usize = 16 * 1024;
+
+fn size(content: &Content) -> usize {
+    match content {
+        Content::Absent => 0,
+        Content::Present { body, .. } => body.len(),
+    }
+}
+
+fn unexpected() -> RedisError {
+    (
+        ErrorKind::UnexpectedReturnType,
+        "not an answer of the lease script",
+    )
+        .into()
+}
+
+impl Loaded {
+    pub(crate) fn parts(self) -> (i64, Content) {
+        let Loaded { version, mark, body } = self;
+        (version.get(), Content::Present { mark, body })
+    }
+}
+
+impl Stored {
+    fn size(&self) -> usize {
+        size(&self.content)
+    }
+}
+
+impl Fetched {
+    fn of(stored: Stored, status: CacheStatus) -> Fetched {
+        Fetched {
+            version: stored.version,
+            content: stored.content,
+            status,
+        }
+    }
+
+    fn awaited(stored: Stored) -> Fetched {
+        Fetched::of(stored, CacheStatus::Awaited)
+    }
+}

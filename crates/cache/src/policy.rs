@@ -1,0 +1,114 @@
+//! How long entries of a namespace are kept, and what a load may cost.
+
+use std::time::Duration;
+
+/// The knobs of a namespace. `Policy::default()` is right for entities that are read far more often than they change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// How long an entry is fresh. Invalidation is what keeps entries right; this bounds what happens without it, and how
+    /// often each entry is loaded. 30 s.
+    pub soft_ttl: Duration,
+    /// The share by which `soft_ttl` varies, so that entries stored together do not expire together. 0.1.
+    pub jitter: f64,
+    /// How long past `soft_ttl` an entry is still served at once, and refreshed behind the answer. 30 s: long enough that
+    /// readers of anything that is read twice a minute never wait.
+    pub stale_while_revalidate: Duration,
+    /// How long past `soft_ttl` an entry is kept for the case that its source fails. 5 min: a failover of the database,
+    /// with its alarm and somebody's coffee.
+    pub stale_if_error: Duration,
+    /// How long it is remembered that there is no such entry. 5 s: it shields the database from a key that a crawler made
+    /// up, and a row that is made without an invalidation is seen soon.
+    pub negative_ttl: Duration,
+    /// β of XFetch: how eagerly an entry is refreshed before it expires. 1.0, which is optimal when loads take
+    /// exponentially distributed times; 0 turns it off.
+    pub eagerness: f64,
+    /// How long a load may take before it is cancelled. 5 s: no reader waits longer.
+    pub load_limit: Duration,
+    /// The budget of the requests that read. A lease lives at most half of it, so that a reader who waits for a lease
+    /// whose holder died still has time to load. 10 s.
+    pub request_budget: Duration,
+    /// The largest body that is stored; larger ones are passed through. 1 MiB: one such reply already keeps Redis's one
+    /// thread, and everybody's commands behind it, for a millisecond.
+    pub largest_body: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            soft_ttl: Duration::from_secs(30),
+            jitter: 0.1,
+            stale_while_revalidate: Duration::from_secs(30),
+            stale_if_error: Duration::from_secs(5 * 60),
+            negative_ttl: Duration::from_secs(5),
+            eagerness: 1.0,
+            load_limit: Duration::from_secs(5),
+            request_budget: Duration::from_secs(10),
+            largest_body: 1024 * 1024,
+        }
+    }
+}
+
+/// A lease shorter than this would end because of a pause of the process rather than of a load.
+const SHORTEST_LEASE: Duration = Duration::from_millis(250);
+/// The longest lease, and so the longest that a crash of its holder keeps a key from being loaded.
+pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(5);
+/// How long a control key lives: longer than any lease, so that it never expires under a populate in flight.
+pub(crate) const CONTROL_TTL: Duration = Duration::from_secs(60);
+
+impl Policy {
+    /// For pages of ids: what changes them is often not a change of what they list, so they are fresh for 5 s only.
+    pub fn pages() -> Policy {
+        Policy {
+            soft_ttl: Duration::from_secs(5),
+            ..Policy::default()
+        }
+    }
+
+    /// The longest that an entry exists in Redis.
+    pub fn hard_ttl(&self) -> Duration {
+        self.soft_ttl.mul_f64(1.0 + self.jitter) + self.stale_while_revalidate.max(self.stale_if_error)
+    }
+
+    /// `spread` is 0 to 1, at random.
+    pub(crate) fn jittered(&self, ttl: Duration, spread: f64) -> Duration {
+        ttl.mul_f64(1.0 - self.jitter + 2.0 * self.jitter * spread)
+    }
+
+    /// Four times what all but a hundredth of the loads take, within bounds.
+    pub(crate) fn lease_ttl(&self, p99_load: Duration) -> Duration {
+        let longest = LONGEST_LEASE.min(self.request_budget / 2).max(SHORTEST_LEASE);
+        (p99_load * 4).clamp(SHORTEST_LEASE, longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_lease_is_long_enough_for_a_slow_load_and_short_enough_for_a_crash() {
+        let policy = Policy::default();
+        assert_eq!(policy.lease_ttl(MS), 250 * MS);
+        assert_eq!(policy.lease_ttl(500 * MS), 2000 * MS);
+        assert_eq!(policy.lease_ttl(3000 * MS), 5000 * MS);
+        let hurried = Policy {
+            request_budget: 2000 * MS,
+            ..policy
+        };
+        assert_eq!(hurried.lease_ttl(3000 * MS), 1000 * MS);
+    }
+
+    #[test]
+    fn jitter_stays_within_its_share() {
+        let policy = Policy::default();
+        assert_eq!(policy.jittered(1000 * MS, 0.0), 900 * MS);
+        assert_eq!(policy.jittered(1000 * MS, 1.0), 1100 * MS);
+    }
+
+    #[test]
+    fn a_control_key_outlives_every_lease() {
+        assert!(CONTROL_TTL > LONGEST_LEASE * 2);
+    }
+}
