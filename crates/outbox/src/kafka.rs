@@ -32,6 +32,9 @@ use allowed::{Producer, Record};
 /// How often the secrets' files are looked at, while there is something to publish.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
 
+/// After so many records other tasks of the thread get their turn: a page takes milliseconds.
+const ROWS_AT_ONCE: usize = 256;
+
 /// What the relay needs.
 #[derive(Debug, Clone)]
 pub struct KafkaSinkArgs {
@@ -164,8 +167,11 @@ async fn publish(
         changed: Notify::new(),
     });
     let mut spans: Vec<Span> = Vec::new();
-    for row in page.rows() {
+    for (sent, row) in (1_usize..).zip(page.rows()) {
         spans.extend(publish_span(&row));
+        if sent.is_multiple_of(ROWS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
         send(producer, &row, source, scratch, &report).await?;
     }
     report.outstanding.fetch_sub(1, Ordering::AcqRel);
