@@ -9,6 +9,7 @@ mod kafka;
 mod lease;
 mod meter;
 mod page;
+mod position;
 mod restate;
 mod retention;
 mod sink;

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -14,16 +12,10 @@ use crate::backoff::{Backoff, Stop};
 use crate::lease::{self, Lease, Replaced, Seen};
 use crate::meter::Meter;
 use crate::page::Page;
+use crate::position::{Position, STATEMENT_LIMIT, bounded};
 use crate::sink::{Sink, SinkError, Watermark};
 use crate::window::{self, Cursor};
 
-/// Bounds of a page, whichever is reached first. Large pages hide the wait for acknowledgements when a backlog is drained.
-const PAGE_ROWS: usize = 4_000;
-const PAGE_BYTES: usize = 8 << 20;
-/// The cursor is saved at most this often while rows flow; a crash delivers again what came
-/// after. Saving each page would turn its row into a bloated queue of dead versions.
-const SAVE_EVERY: Duration = Duration::from_millis(250);
-const SAVE_PAGES: u32 = 64;
 /// The poll interval: the shorter after work, the longer after a while without.
 const POLL_BUSY: Duration = Duration::from_millis(20);
 const POLL_IDLE: Duration = Duration::from_millis(200);
@@ -31,17 +23,14 @@ const POLL_IDLE: Duration = Duration::from_millis(200);
 const PACE: Duration = Duration::from_millis(4);
 /// How often a replica that is not the owner looks whether it can be.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
-/// How long one statement of the tail may take; the server ends it then as well.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
-/// How often the backlog is measured and, when it moved, the position kept as one to rewind to.
+/// How often the backlog is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
-const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 
 /// What a tail needs besides its sink.
 #[derive(Debug, Clone)]
 pub struct TailArgs {
     /// The database that holds the outbox, as the role that may read it; the primary.
-    pub database_url: String,
+    pub database: database::Access,
     /// The process: names its connections and the owner of the lease.
     pub source: &'static str,
     /// How far back the sink has to be fed again when its store forgot; for a cache, its longest time to live.
@@ -285,7 +274,7 @@ impl<S: Sink> Tail<S> {
             *ready = at.look().await?;
         }
         let Some(page) = ready.take() else {
-            at.save(self.args.rows_are_kept).await?;
+            at.save_if_due(self.args.rows_are_kept).await?;
             self.meter.backlog(0, Duration::ZERO);
             self.caught_up(at).await?;
             return Ok(Step::Idle);
@@ -317,8 +306,7 @@ impl<S: Sink> Tail<S> {
             if page.ends_window() {
                 return Ok(None);
             }
-            let next = window::page(&mut at.conn, &after, PAGE_ROWS, PAGE_BYTES);
-            bounded(next).await.map(Some)
+            at.page_at(&after).await.map(Some)
         };
         let delivering = async {
             if page.is_empty() {
@@ -333,9 +321,7 @@ impl<S: Sink> Tail<S> {
         at.unsaved_pages += 1;
         self.meter.works();
         self.meter.delivered(page, at.clock.now());
-        if at.unsaved_pages >= SAVE_PAGES || at.saved_at.elapsed() >= SAVE_EVERY {
-            at.save(self.args.rows_are_kept).await?;
-        }
+        at.save_if_due(self.args.rows_are_kept).await?;
         if page.ends_window() {
             at.reached = at.opened.take();
             self.caught_up(at).await?;
@@ -384,121 +370,6 @@ impl<S: Sink> Tail<S> {
     }
 }
 
-/// The database's clock as it was read, and when that was by ours.
-#[derive(Clone, Copy)]
-struct Clock {
-    at: OffsetDateTime,
-    /// From before the question, so that the time since then is not underestimated.
-    read: Instant,
-}
-
-impl Clock {
-    fn now(&self) -> OffsetDateTime {
-        self.at + self.read.elapsed()
-    }
-}
-
-/// The owner's reading position and how much of it is saved.
-struct Position {
-    conn: AsyncPgConnection,
-    lease: Lease,
-    cursor: Cursor,
-    saved: Cursor,
-    saved_at: Instant,
-    unsaved_pages: u32,
-    remembered_at: Option<Instant>,
-    measured: Instant,
-    /// When a window was last looked for.
-    looked: Instant,
-    clock: Clock,
-    /// The clock from before the open window's end; unknown for a window that another owner opened.
-    opened: Option<Clock>,
-    /// Everything that was committed before it has been delivered.
-    reached: Option<Clock>,
-}
-
-impl Position {
-    fn new(conn: AsyncPgConnection, lease: Lease, cursor: Cursor) -> Position {
-        let now = Instant::now();
-        Position {
-            conn,
-            lease,
-            saved: cursor.clone(),
-            cursor,
-            saved_at: now,
-            unsaved_pages: 0,
-            remembered_at: None,
-            measured: now,
-            looked: now,
-            clock: Clock {
-                at: OffsetDateTime::now_utc(),
-                read: now,
-            },
-            opened: None,
-            reached: None,
-        }
-    }
-
-    /// The next page, opening a new window when none is open; `None` when nothing was committed.
-    async fn look(&mut self) -> anyhow::Result<Option<Page>> {
-        self.looked = Instant::now();
-        if self.cursor.s2.is_none() {
-            let probe = bounded(window::probe(&mut self.conn, &self.cursor)).await?;
-            self.clock = Clock {
-                at: probe.at,
-                read: self.looked,
-            };
-            if !probe.found {
-                self.reached = Some(self.clock);
-                return Ok(None);
-            }
-            bounded(window::open(&mut self.conn, &mut self.cursor)).await?;
-            self.opened = Some(self.clock);
-        }
-        let page = window::page(&mut self.conn, &self.cursor, PAGE_ROWS, PAGE_BYTES);
-        bounded(page).await.map(Some)
-    }
-
-    /// Saves the cursor if it moved.
-    async fn save(&mut self, rows_are_kept: Duration) -> anyhow::Result<()> {
-        if self.cursor == self.saved {
-            return Ok(());
-        }
-        timeout(STATEMENT_LIMIT, self.lease.save(&mut self.conn, &self.cursor))
-            .await
-            .context("saving the cursor took too long")??;
-        let moved = self.cursor.s1 != self.saved.s1;
-        let due = self
-            .remembered_at
-            .is_none_or(|remembered| remembered.elapsed() >= REMEMBER_EVERY);
-        if moved && due {
-            bounded(self.lease.remember(&mut self.conn, &self.cursor, rows_are_kept)).await?;
-            self.remembered_at = Some(Instant::now());
-        }
-        self.saved = self.cursor.clone();
-        self.saved_at = Instant::now();
-        self.unsaved_pages = 0;
-        Ok(())
-    }
-
-    async fn rewind(&mut self, store: String, memory: Duration) -> anyhow::Result<()> {
-        let rewinding = self.lease.rewind(&mut self.conn, &self.cursor, store, memory);
-        self.cursor = timeout(STATEMENT_LIMIT, rewinding)
-            .await
-            .context("saving the rewound cursor took too long")??;
-        self.saved = self.cursor.clone();
-        self.reached = None;
-        self.opened = None;
-        Ok(())
-    }
-}
-
 async fn connect(args: &TailArgs, sink: &str) -> anyhow::Result<AsyncPgConnection> {
-    database::dedicated(&args.database_url, &format!("{} {sink}", args.source)).await
-}
-
-async fn bounded<T>(statement: impl Future<Output = QueryResult<T>>) -> anyhow::Result<T> {
-    Ok(timeout(STATEMENT_LIMIT, statement)
-        .await
-        .context("the database does not answer")??)
+    database::dedicated(&args.database, &format!("{} {sink}", args.source)).await
 }
