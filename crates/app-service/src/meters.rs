@@ -23,9 +23,4 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "Age of the oldest fact that is not delivered yet; 0 when there is none."
     );
-    describe_counter!(
-        "cache_requests_total",
-        Unit::Count,
-        "Cached reads, by how they were answered."
-    );
 }
