@@ -25,18 +25,21 @@ COPY --from=planner /build/recipe.json recipe.json
 # hadolint ignore=SC2086
 RUN cargo chef cook --release --locked --recipe-path recipe.json $BINARIES
 COPY . .
+# What /buildinfo says.
+ARG BUILD_REVISION=unknown
+ENV BUILD_REVISION=$BUILD_REVISION
 # hadolint ignore=SC2086
 RUN cargo build --release --locked $BINARIES
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 ARG BIN
 ARG VERSION=0.1.0
-ARG REVISION=unknown
+ARG BUILD_REVISION=unknown
 LABEL org.opencontainers.image.title="$BIN" \
       org.opencontainers.image.description="Plumbline: $BIN" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.revision="$BUILD_REVISION" \
       org.opencontainers.image.base.name="gcr.io/distroless/cc-debian12:nonroot"
 COPY --from=build /build/target/release/$BIN /app
 USER 65532:65532

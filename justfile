@@ -46,6 +46,10 @@ bench *args:
 chaos *args:
     cargo lab chaos "$@"
 
+# Generate requests from the API's document and check the answers
+fuzz *args:
+    cargo lab fuzz "$@"
+
 # Compare what the consumers did with what was committed
 ledger *args:
     cargo lab ledger "$@"

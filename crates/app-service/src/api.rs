@@ -4,15 +4,16 @@ pub(crate) mod customers;
 pub(crate) mod orders;
 pub(crate) mod products;
 
-use actix_web::http::Method;
-use actix_web::http::header::ALLOW;
-use actix_web::web::{Data, ServiceConfig, get, patch, post, resource, to};
-use actix_web::{HttpResponse, ResponseError as _, Route};
+use std::future::ready;
 
+use actix_web::http::Method;
+use actix_web::web::{Data, ServiceConfig, get, patch, post, resource, to};
+use actix_web::{HttpResponse, Route};
 use chassis::Problem;
 
 use crate::app::App;
 use crate::call::Call;
+use crate::docs;
 use crate::problems::{METHOD_NOT_ALLOWED, NOT_FOUND};
 
 /// What a token may allow; the names are those of its `scope`.
@@ -51,6 +52,9 @@ pub(crate) fn resources() -> Vec<Resource> {
         ("/v1/orders/{id}/payment", vec![(Method::POST, post().to(orders::pay::pay))]),
         ("/v1/orders/{id}/shipment", vec![(Method::POST, post().to(orders::ship::ship))]),
         ("/v1/orders/{id}/cancellation", vec![(Method::POST, post().to(orders::cancel::cancel))]),
+        ("/openapi.json", vec![(Method::GET, get().to(docs::document))]),
+        ("/docs", vec![(Method::GET, get().to(docs::pages))]),
+        ("/docs/{file}", vec![(Method::GET, get().to(docs::page))]),
     ]
 }
 
@@ -64,13 +68,8 @@ pub(crate) fn configure(config: &mut ServiceConfig, app: &App) {
         let allowed: Vec<&str> = routes.iter().map(|(method, _)| method.as_str()).collect();
         let allowed = allowed.join(", ");
         let other = to(move |_: Call| {
-            let mut answer = METHOD_NOT_ALLOWED
-                .because(format_args!("it takes {allowed}"))
-                .error_response();
-            answer
-                .headers_mut()
-                .insert(ALLOW, allowed.parse().expect("methods are tokens"));
-            async { answer }
+            let problem = METHOD_NOT_ALLOWED.because(format_args!("it takes {allowed}"));
+            ready(Err::<HttpResponse, Problem>(problem.allow(allowed.clone())))
         });
         let routes = routes.into_iter().map(|(_, route)| route);
         config.service(

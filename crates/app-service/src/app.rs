@@ -11,12 +11,13 @@ use identity::Verifier;
 use kafka::KafkaArgs;
 use outbox::Wake;
 
-use crate::api;
 use crate::cached::Cached;
 use crate::checkout::Pool;
+use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
 use crate::tails::{self, Tails};
+use crate::{api, meters};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -56,6 +57,17 @@ pub(crate) struct Args {
     idempotency_sweep_interval: Duration,
 }
 
+/// What is wrong with settings that can each be read.
+pub(crate) fn faults(args: &Args) -> Vec<String> {
+    let faults = [
+        args.process.tls.fault("HTTP_ADDR", args.http.http_addr),
+        args.database.access.fault(),
+        args.cache.redis.fault(),
+        args.kafka.fault(),
+    ];
+    faults.into_iter().flatten().collect()
+}
+
 /// What all requests share; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -63,6 +75,7 @@ pub(crate) struct App {
     pub(crate) pool: Pool,
     pub(crate) cached: Cached,
     pub(crate) wake: Wake,
+    pub(crate) docs: Docs,
 }
 
 fn order_expiry(text: &str) -> Result<Duration, String> {
@@ -77,8 +90,9 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
 /// Serves until the process is told to stop. The tails end after HTTP and the jobs, so that they deliver what those
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
+    meters::describe();
     let app = build(args).await?;
-    let tails = Tails::start(&args.tails, &args.database.database_url, &args.kafka, &app);
+    let tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app);
     let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
     let expiring = tokio::spawn(expiring);
     let sweep = tokio::spawn(idempotency::sweep(
@@ -88,7 +102,7 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     let readiness = process.readiness("database");
     let watch = tokio::spawn(database::watch(
         app.pool.connections().clone(),
-        args.database.database_url.clone(),
+        args.database.access.clone(),
         "app-service",
         move |up| readiness.set(up),
     ));
@@ -114,11 +128,11 @@ async fn build(args: &Args) -> anyhow::Result<App> {
     database::wait_until_up(&pool, args.database.start_timeout)
         .await
         .map_err(|error| Unavailable(error.to_string()))?;
+    // Half of the connections: whatever happens to Redis, the other half is the writes'.
+    let loads = args.database.db_max_connections / 2;
     let most_waiting = args.db_max_waiting;
     let most_waiting = most_waiting.unwrap_or(args.database.db_max_connections.saturating_mul(4));
     let pool = Pool::new(pool, most_waiting);
-    // Half of the connections: whatever happens to Redis, the other half is the writes'.
-    let loads = args.database.db_max_connections / 2;
     let cached = Cached::start(&args.cache, &pool, loads)
         .await
         .map_err(|error| Misconfigured(format!("REDIS_URL: {error}")))?;
@@ -127,5 +141,6 @@ async fn build(args: &Args) -> anyhow::Result<App> {
         pool,
         cached,
         wake: Wake::new(),
+        docs: Docs::new()?,
     })
 }

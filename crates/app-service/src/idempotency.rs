@@ -53,6 +53,18 @@ const ATTEMPTS: usize = 3;
 impl Use<'_> {
     /// Waits for a running first use, as long as any statement here waits for a lock: 2 seconds.
     pub(crate) async fn claim_in_txn(&self, conn: &mut AsyncPgConnection) -> Result<Claim, Trouble> {
+        let claim = self.try_claim_in_txn(conn).await?;
+        let result = match claim {
+            Claim::Fresh => "fresh",
+            Claim::Answered(_) => "answered",
+            Claim::OfAnother => "of_another",
+            Claim::InUse => "in_use",
+        };
+        metrics::counter!("idempotency_claims_total", "result" => result).increment(1);
+        Ok(claim)
+    }
+
+    async fn try_claim_in_txn(&self, conn: &mut AsyncPgConnection) -> Result<Claim, Trouble> {
         for _ in 0..ATTEMPTS {
             match self.insert_in_txn(conn).await {
                 Ok(true) => return Ok(Claim::Fresh),
@@ -113,7 +125,7 @@ impl Use<'_> {
         answer: &Answer,
     ) -> Result<(), Trouble> {
         let stored = answer.to_stored();
-        diesel::update(table::table.find((self.principal, self.key)))
+        let updated = diesel::update(table::table.find((self.principal, self.key)))
             .set((
                 table::status.eq(stored.status),
                 table::location.eq(stored.location),
@@ -122,6 +134,9 @@ impl Use<'_> {
             ))
             .execute(conn)
             .await?;
+        if updated != 1 {
+            return Err(self.corrupt("it was claimed and is gone"));
+        }
         Ok(())
     }
 
@@ -141,6 +156,10 @@ const CHUNK: usize = 1_000;
 /// Deletes keys that are older than 24 hours, every `interval`, for as long as it is polled. Every replica does; they
 /// pass over each other's rows.
 pub(crate) async fn sweep(pool: Pool, interval: Duration) {
+    metrics::describe_counter!(
+        "idempotency_claims_total",
+        "Uses of idempotency keys by what they led to: a fresh claim, the stored answer, or a refusal"
+    );
     loop {
         tokio::time::sleep(interval).await;
         // Until a chunk is not full.

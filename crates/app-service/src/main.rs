@@ -9,14 +9,17 @@ mod cached;
 mod call;
 mod cancellation;
 mod checkout;
+mod docs;
 mod etag;
 mod fields;
 mod form;
 mod idempotency;
 mod invalidator;
 mod jobs;
+mod meters;
 mod models;
 mod node;
+mod openapi;
 mod page;
 mod path;
 mod post;
@@ -26,6 +29,7 @@ mod read;
 mod refusal;
 mod restate;
 mod schema;
+mod shape;
 mod tails;
 mod trouble;
 mod write;
@@ -45,9 +49,8 @@ enum Verbs {
     Database(database::Command),
     /// Look at the outbox and its tails, deliver again, state anew.
     Outbox {
-        /// URL of the process's own database, as its runtime role.
-        #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-        database_url: String,
+        #[command(flatten)]
+        database: database::Access,
         #[command(subcommand)]
         command: outbox::Command,
     },
@@ -73,6 +76,10 @@ impl Program for app::Args {
         &self.process
     }
 
+    fn faults(&self) -> Vec<String> {
+        app::faults(self)
+    }
+
     async fn serve(&self, process: Process) -> anyhow::Result<()> {
         app::serve(process, self).await
     }
@@ -80,13 +87,8 @@ impl Program for app::Args {
     async fn run(verb: Verbs) -> anyhow::Result<()> {
         match verb {
             Verbs::Database(command) => command.run(MIGRATIONS).await,
-            Verbs::Outbox {
-                database_url,
-                command,
-            } => {
-                command
-                    .run(&database_url, &Storefront, &mut std::io::stdout())
-                    .await
+            Verbs::Outbox { database, command } => {
+                command.run(&database, &Storefront, &mut std::io::stdout()).await
             }
             Verbs::Cache(command) => {
                 print!("{}", command.run().await?);

@@ -43,7 +43,6 @@ macro_rules! kinds {
         };)*
 
         /// In the order of the documentation.
-        #[cfg(test)]
         pub(crate) const ALL: &[Kind] = &[$($name),*];
     };
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use database::Access;
 use events::topics;
 use kafka::KafkaArgs;
 use outbox::{Check, KafkaSink, KafkaSinkArgs, Retention, Sink, Tail, TailArgs, Topic};
@@ -45,7 +46,7 @@ pub(crate) struct Tails {
 }
 
 impl Tails {
-    pub(crate) fn start(args: &Args, database_url: &str, kafka: &KafkaArgs, app: &App) -> Tails {
+    pub(crate) fn start(args: &Args, database: &Access, kafka: &KafkaArgs, app: &App) -> Tails {
         let mut tails = Tails {
             stop: watch::Sender::new(false),
             running: JoinSet::new(),
@@ -56,22 +57,22 @@ impl Tails {
             topics: declared(usize::from(args.kafka_topic_replication)),
             deadline: DELIVERY_DEADLINE,
         });
-        tails.follow(database_url, relay, app);
-        tails.follow(database_url, Invalidator::new(app.cached.clone()), app);
+        tails.follow(database, relay, app);
+        tails.follow(database, Invalidator::new(app.cached.clone()), app);
         let retention = Retention {
-            database_url: database_url.to_owned(),
+            database: database.clone(),
             source: SOURCE,
             keep: ROWS_ARE_KEPT,
         };
         tails.running.spawn(retention.run(tails.told()));
-        let check = Check::<Storefront>::new(database_url.to_owned(), SOURCE);
+        let check = Check::<Storefront>::new(database.clone(), SOURCE);
         tails.running.spawn(check.run(tails.told()));
         tails
     }
 
-    fn follow(&mut self, database_url: &str, sink: impl Sink, app: &App) {
+    fn follow(&mut self, database: &Access, sink: impl Sink, app: &App) {
         let args = TailArgs {
-            database_url: database_url.to_owned(),
+            database: database.clone(),
             source: SOURCE,
             memory: CACHE_MEMORY,
             rows_are_kept: ROWS_ARE_KEPT,

@@ -68,7 +68,7 @@ pub(crate) fn passes(trouble: &Trouble) -> bool {
             | DatabaseErrorKind::UnableToSendCommand
             | DatabaseErrorKind::ClosedConnection => true,
             // diesel keeps no SQLSTATE; these are 55P03, 57014, 40P01, 57P01 and 25P03. A server that speaks another
-            // language makes them a 500.
+            // language is not served with (`database::wait_until_up`).
             _ => [
                 LOCK_TIMEOUT,
                 "canceling statement due to statement timeout",

@@ -39,6 +39,15 @@ impl Program for ServeArgs {
         &self.process
     }
 
+    fn faults(&self) -> Vec<String> {
+        let faults = [
+            self.process.tls.fault("HTTP_ADDR", self.http.http_addr),
+            self.database.access.fault(),
+            self.consumer.kafka.fault(),
+        ];
+        faults.into_iter().flatten().collect()
+    }
+
     async fn serve(&self, process: Process) -> anyhow::Result<()> {
         let verifier = Verifier::access_tokens(&self.issuer, "main", NAME)
             .map_err(|error| chassis::Misconfigured(error.to_string()))?;
@@ -51,7 +60,7 @@ impl Program for ServeArgs {
             .map_err(|error| Unavailable(error.to_string()))?;
         tokio::spawn(database::watch(
             pool.clone(),
-            self.database.database_url.clone(),
+            self.database.access.clone(),
             NAME,
             move |up| database_up.set(up),
         ));

@@ -1,17 +1,17 @@
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use deadpool_redis::redis::{Client, ConnectionInfo, IntoConnectionInfo as _};
+use deadpool_redis::redis::{
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates,
+};
+use secret::{Secret, Setting, Unreadable};
+use tls::ClientArgs;
 
 /// Where the cache is, and what holds for all of its namespaces.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Redis")]
 pub struct CacheArgs {
-    /// Redis, as the process's own user: `redis://user:password@host:port`. A Redis Cluster: `redis-cluster://user:password@host:port,host:port`
-    /// with some of its nodes. With TLS: `rediss://` and `rediss-cluster://`.
-    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true, value_parser = RedisUrlParser)]
-    pub redis_url: RedisUrl,
+    #[command(flatten)]
+    pub redis: Redis,
 
     /// How long one Redis command may take; after that a read goes to its source. A Redis in the same zone answers in less than 1 ms: 25 ms
     /// is trouble, and no reader's budget is hurt by waiting that long once.
@@ -46,9 +46,9 @@ pub struct CacheArgs {
 
 impl CacheArgs {
     /// The defaults, for the Redis at `url`.
-    pub fn at(url: RedisUrl) -> CacheArgs {
+    pub fn at(url: impl Into<String>) -> CacheArgs {
         CacheArgs {
-            redis_url: url,
+            redis: Redis::at(url),
             redis_command_timeout: Duration::from_millis(25),
             cache_scope: String::new(),
             cache_staleness_bound: Duration::from_secs(15),
@@ -66,102 +66,160 @@ fn scope(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A URL that has been parsed; `Debug` never shows the password.
-#[derive(Clone)]
-pub struct RedisUrl {
-    topology: Topology,
+/// How Redis is reached: the URL, and the files that TLS needs. Both are read again at each new connection, so that neither a rotated
+/// password nor a rotated certificate needs a restart. `Debug` never shows the password.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Redis {
+    #[command(flatten)]
+    url: Secret<RedisUrl>,
+    #[command(flatten)]
+    tls: ClientArgs<RedisUrl>,
 }
 
 /// What stands behind a URL.
-#[derive(Clone)]
 pub(crate) enum Topology {
     Single(ConnectionInfo),
     /// Some nodes of it; they know the others.
     Cluster(Vec<ConnectionInfo>),
 }
 
-/// The URL is none. The text holds no part of it, because every part may be a mistyped password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "invalid REDIS_URL: it is neither of the form redis://user:password@host:port \
-     nor redis-cluster://user:password@host:port,host:port (rediss:// and rediss-cluster:// with TLS)"
-)]
-pub struct InvalidUrl;
+/// What the next connection is made with.
+pub(crate) struct Target {
+    pub(crate) topology: Topology,
+    /// Where the URL asks for TLS.
+    pub(crate) certificates: Option<TlsCertificates>,
+}
 
-impl RedisUrl {
-    pub(crate) fn topology(&self) -> &Topology {
-        &self.topology
+/// Why Redis cannot be reached with these settings. The text never holds any part of the URL, because every part may be a mistyped
+/// password.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error(transparent)]
+    Secret(#[from] Unreadable),
+    #[error("TLS to Redis: {0}")]
+    File(#[from] tls::BadFile),
+    #[error("invalid REDIS_URL: {0}")]
+    Url(&'static str),
+}
+
+impl Redis {
+    /// At a URL, without a CA or a certificate of the client's own.
+    pub fn at(url: impl Into<String>) -> Redis {
+        Redis {
+            url: Secret::of(url),
+            tls: ClientArgs::default(),
+        }
+    }
+
+    /// What is wrong with the settings; nothing is connected to.
+    pub fn fault(&self) -> Option<String> {
+        if let Err(error) = self.read() {
+            return Some(error.to_string());
+        }
+        if self.tls.is_empty() {
+            return None;
+        }
+        let error = self.tls.client().config(tls::Verify::Full).err()?;
+        Some(format!("TLS to Redis: {error}"))
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn read(&self) -> Result<Target, Unusable> {
+        let topology = parse(&self.url.read()?).map_err(Unusable::Url)?;
+        let first = match &topology {
+            Topology::Single(node) => Some(node),
+            Topology::Cluster(nodes) => nodes.first(),
+        };
+        let with_tls = first.is_some_and(|node| matches!(node.addr(), ConnectionAddr::TcpTls { .. }));
+        if !with_tls && !self.tls.is_empty() {
+            return Err(Unusable::Url(
+                "files for TLS are given, but it does not start with rediss:// or rediss-cluster://",
+            ));
+        }
+        Ok(Target {
+            topology,
+            certificates: if with_tls {
+                Some(self.certificates()?)
+            } else {
+                None
+            },
+        })
+    }
+
+    fn certificates(&self) -> Result<TlsCertificates, tls::BadFile> {
+        // The redis crate builds rustls's configuration itself, with the provider of the process.
+        tls::install_provider();
+        let files = self.tls.files();
+        Ok(TlsCertificates {
+            root_cert: files.ca.as_deref().map(tls::read_pem).transpose()?,
+            client_tls: match &files.identity {
+                Some((certificate, key)) => Some(ClientTlsConfig {
+                    client_cert: tls::read_pem(certificate)?,
+                    client_key: tls::read_pem(key)?,
+                }),
+                None => None,
+            },
+        })
     }
 }
 
-impl FromStr for RedisUrl {
-    type Err = InvalidUrl;
+/// `REDIS_URL`.
+pub struct RedisUrl;
 
-    fn from_str(url: &str) -> Result<RedisUrl, InvalidUrl> {
-        let (scheme, rest) = url.split_once("://").ok_or(InvalidUrl)?;
-        let topology = match scheme {
-            "redis" | "rediss" => Topology::Single(node(url)?),
-            "redis-cluster" | "rediss-cluster" => {
-                let scheme = scheme.trim_end_matches("-cluster");
-                let (user, hosts) = match rest.rsplit_once('@') {
-                    Some((user, hosts)) => (format!("{user}@"), hosts),
-                    None => (String::new(), rest),
-                };
-                // A cluster has one database, so that a path would mean nothing.
-                if hosts.contains('/') {
-                    return Err(InvalidUrl);
-                }
-                let nodes = hosts
-                    .split(',')
-                    .map(|host| node(&format!("{scheme}://{user}{host}")));
-                Topology::Cluster(nodes.collect::<Result<_, _>>()?)
+impl Setting for RedisUrl {
+    const ENV: &'static str = "REDIS_URL";
+    const VALUE_NAME: &'static str = "URL";
+    const HELP: &'static str = "Redis, as the process's own user: `redis://user:password@host:port`. A Redis Cluster: \
+        `redis-cluster://user:password@host:port,host:port` with some of its nodes. With TLS, which verifies the server's certificate and \
+        name: `rediss://` and `rediss-cluster://`";
+    const REQUIRED: bool = true;
+
+    fn check(url: &str) -> Result<(), String> {
+        parse(url).map(drop).map_err(str::to_owned)
+    }
+}
+
+impl tls::Peer for RedisUrl {
+    const PREFIX: &'static str = "REDIS";
+    const NAME: &'static str = "Redis";
+}
+
+const FORM: &str = "it is neither of the form redis://user:password@host:port \
+    nor redis-cluster://user:password@host:port,host:port (rediss:// and rediss-cluster:// with TLS)";
+
+fn parse(url: &str) -> Result<Topology, &'static str> {
+    let (scheme, rest) = url.split_once("://").ok_or(FORM)?;
+    match scheme {
+        "redis" | "rediss" => node(url).map(Topology::Single),
+        "redis-cluster" | "rediss-cluster" => {
+            let scheme = scheme.trim_end_matches("-cluster");
+            let (user, hosts) = match rest.rsplit_once('@') {
+                Some((user, hosts)) => (format!("{user}@"), hosts),
+                None => (String::new(), rest),
+            };
+            // A cluster has one database, so that a path would mean nothing.
+            if hosts.contains('/') {
+                return Err(FORM);
             }
-            _ => return Err(InvalidUrl),
-        };
-        Ok(RedisUrl { topology })
+            let nodes = hosts
+                .split(',')
+                .map(|host| node(&format!("{scheme}://{user}{host}")));
+            nodes.collect::<Result<_, _>>().map(Topology::Cluster)
+        }
+        _ => Err(FORM),
     }
 }
 
-fn node(url: &str) -> Result<ConnectionInfo, InvalidUrl> {
-    let info = url.into_connection_info().map_err(|_| InvalidUrl)?;
-    // It also checks what the connection needs, as TLS.
-    Client::open(info.clone()).map_err(|_| InvalidUrl)?;
+fn node(url: &str) -> Result<ConnectionInfo, &'static str> {
+    let info = url.into_connection_info().map_err(|_| FORM)?;
+    if let ConnectionAddr::TcpTls { insecure: true, .. } = info.addr() {
+        return Err(
+            "#insecure, which would accept any certificate, is not supported; name the CA with REDIS_CA_FILE",
+        );
+    }
+    // It also checks what the connection needs.
+    Client::open(info.clone()).map_err(|_| FORM)?;
     Ok(info)
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes = match &self.topology {
-            Topology::Single(node) => std::slice::from_ref(node),
-            Topology::Cluster(nodes) => nodes,
-        };
-        let addresses = nodes.iter().map(|node| node.addr().to_string());
-        out.write_str(&addresses.collect::<Vec<_>>().join(","))
-    }
-}
-
-/// clap's own error for a bad value quotes the value, which here holds a password.
-#[derive(Clone)]
-struct RedisUrlParser;
-
-impl clap::builder::TypedValueParser for RedisUrlParser {
-    type Value = RedisUrl;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        _arg: Option<&clap::Arg>,
-        value: &std::ffi::OsStr,
-    ) -> Result<RedisUrl, clap::Error> {
-        value
-            .to_str()
-            .ok_or(InvalidUrl)
-            .and_then(str::parse)
-            .map_err(|reason| {
-                clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{reason}\n"))
-                    .with_cmd(command)
-            })
-    }
 }
 
 #[cfg(test)]
@@ -180,6 +238,8 @@ mod tests {
     fn a_password_is_shown_neither_by_debug_nor_by_an_error() {
         for (url, valid) in [
             ("redis://app-service:hunter2@127.0.0.1:6379", true),
+            ("rediss://app-service:hunter2@127.0.0.1:6379", true),
+            ("rediss://app-service:hunter2@127.0.0.1:6379/#insecure", false),
             ("redis://:hunter2@127.0.0.1:6379/0", true),
             ("hunter2", false),
             ("http://app:hunter2@127.0.0.1", false),
@@ -212,7 +272,7 @@ mod tests {
     #[test]
     fn the_defaults_of_the_command_line_are_those_of_the_code() {
         let parsed = Command::try_parse_from(["test", "--redis-url", "redis://h"]).unwrap();
-        let built = CacheArgs::at("redis://h".parse().unwrap());
+        let built = CacheArgs::at("redis://h");
         assert_eq!(format!("{:?}", parsed.cache), format!("{built:?}"));
     }
 }

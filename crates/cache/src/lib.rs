@@ -29,7 +29,7 @@ use deadpool_redis::redis::Cmd;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-pub use args::{CacheArgs, InvalidUrl, RedisUrl};
+pub use args::{CacheArgs, Redis, RedisUrl, Unusable};
 pub use cli::Command;
 pub use collection::{Collection, Pages};
 pub use entry::{CacheStatus, Entry, InvalidVersion, Loaded, Version};

@@ -9,6 +9,7 @@ use actix_web::web::{self, Data};
 use actix_web::{App, HttpResponse, HttpServer};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
+use tls::{HANDSHAKE_LIMIT, ServerConfig};
 
 use crate::build;
 use crate::metrics::Metrics;
@@ -40,13 +41,14 @@ pub(crate) fn start(
         shutdown: process.shutdown(),
         metrics,
     };
+    let tls = process.listeners().at_without_clients("ADMIN_ADDR", address)?;
     let listener = TcpListener::bind(address)
         .with_context(|| format!("cannot listen on the admin address {address}"))?;
     let address = listener.local_addr().context("cannot read the admin address")?;
     std::thread::Builder::new()
         .name("admin".to_owned())
         .spawn(move || {
-            if let Err(error) = actix_web::rt::System::new().block_on(serve(listener, state)) {
+            if let Err(error) = actix_web::rt::System::new().block_on(serve(listener, tls, state)) {
                 tracing::error!(error = %error, "the admin server failed");
             }
         })
@@ -55,7 +57,7 @@ pub(crate) fn start(
     Ok(())
 }
 
-async fn serve(listener: TcpListener, state: State) -> std::io::Result<()> {
+async fn serve(listener: TcpListener, tls: Option<ServerConfig>, state: State) -> std::io::Result<()> {
     let recorder = state.metrics.clone();
     actix_web::rt::spawn(async move {
         loop {
@@ -64,7 +66,7 @@ async fn serve(listener: TcpListener, state: State) -> std::io::Result<()> {
         }
     });
     let state = Data::new(state);
-    HttpServer::new(move || {
+    let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
             .service(web::resource("/livez").route(web::get().to(livez)))
@@ -73,8 +75,12 @@ async fn serve(listener: TcpListener, state: State) -> std::io::Result<()> {
             .service(web::resource("/buildinfo").route(web::get().to(buildinfo)))
     })
     .workers(1)
-    .disable_signals()
-    .listen(listener)?
+    .tls_handshake_timeout(HANDSHAKE_LIMIT)
+    .disable_signals();
+    match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    }
     .run()
     .await
 }

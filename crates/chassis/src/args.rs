@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::listener::TlsArgs;
 use crate::telemetry;
 
 /// How the process says what it does. Every verb takes these.
@@ -61,6 +62,9 @@ impl LogArgs {
 pub struct ProcessArgs {
     #[command(flatten)]
     pub admin: AdminArgs,
+
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// How long the process goes on accepting after SIGTERM, while it is no longer ready (0s to 10m).
     ///

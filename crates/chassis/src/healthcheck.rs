@@ -1,7 +1,8 @@
 //! `healthcheck`: the process's own probe, for images that have no shell to ask with.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,12 @@ const MOST_ANSWER: u64 = 64 * 1024;
 pub(crate) struct HealthcheckArgs {
     #[command(flatten)]
     admin: AdminArgs,
+
+    /// The listeners' certificate, as `serve` takes it. With it the question is asked over TLS.
+    ///
+    /// The answer's certificate is not verified, as by a kubelet: the question goes to this machine, and holds nothing.
+    #[arg(long, env = "TLS_CERT_FILE", value_name = "FILE")]
+    tls_cert_file: Option<PathBuf>,
 
     /// Ask `/livez`: whether the process has to be restarted, not whether it can serve.
     #[arg(long)]
@@ -34,7 +41,8 @@ pub(crate) struct HealthcheckArgs {
 )]
 pub(crate) fn run(args: &HealthcheckArgs) -> ExitCode {
     let path = if args.live { "/livez" } else { "/readyz" };
-    match ask(reachable(args.admin.admin_addr), path, args.timeout) {
+    let address = reachable(args.admin.admin_addr);
+    match ask(address, args.tls_cert_file.is_some(), path, args.timeout) {
         Ok((200, body)) => {
             println!("{body}");
             ExitCode::SUCCESS
@@ -62,35 +70,56 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// One GET over a connection of its own; the status and the body.
-fn ask(address: SocketAddr, path: &str, limit: Duration) -> anyhow::Result<(u16, String)> {
+fn ask(address: SocketAddr, tls: bool, path: &str, limit: Duration) -> anyhow::Result<(u16, String)> {
     let deadline = Instant::now() + limit;
-    let mut stream = TcpStream::connect_timeout(&address, limit).context("cannot connect")?;
+    let stream = TcpStream::connect_timeout(&address, limit).context("cannot connect")?;
     stream.set_write_timeout(Some(limit))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
-    )
-    .context("cannot send the request")?;
-
     // A limit for each read alone would let an answer that drips in take for ever.
-    let mut answer = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
+    let socket = stream.try_clone()?;
+    let limited = move || {
         let left = deadline.saturating_duration_since(Instant::now());
         ensure!(!left.is_zero(), "no whole answer within {limit:?}");
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut piece).context("no answer")? {
-            0 => break,
-            read => answer.extend_from_slice(&piece[..read]),
-        }
-        ensure!(answer.len() as u64 <= MOST_ANSWER, "the answer is too long");
-    }
+        Ok(socket.set_read_timeout(Some(left))?)
+    };
+    limited()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let answer = if tls {
+        let config = tls::Client::new(tls::ClientFiles::default()).config(tls::Verify::Nothing)?;
+        exchange(
+            tls::connect_blocking(config, address.ip(), stream)?,
+            &request,
+            limited,
+        )?
+    } else {
+        exchange(stream, &request, limited)?
+    };
     let answer = String::from_utf8(answer).context("the answer is not text")?;
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
     let status = head
         .strip_prefix("HTTP/1.1 ")
         .and_then(|rest| rest.get(..3)?.parse().ok());
     Ok((status.context("the answer is not HTTP/1.1")?, body.to_owned()))
+}
+
+/// Sends the request and reads until the other side closes.
+fn exchange(
+    mut stream: impl Read + Write,
+    request: &str,
+    limited: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<u8>> {
+    stream
+        .write_all(request.as_bytes())
+        .context("cannot send the request")?;
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        limited()?;
+        match stream.read(&mut piece).context("no answer")? {
+            0 => return Ok(answer),
+            read => answer.extend_from_slice(&piece[..read]),
+        }
+        ensure!(answer.len() as u64 <= MOST_ANSWER, "the answer is too long");
+    }
 }
 
 #[cfg(test)]
@@ -109,7 +138,7 @@ mod tests {
             assert!(head[..read].starts_with(b"GET /readyz HTTP/1.1\r\n"));
             stream.write_all(answer).unwrap();
         });
-        let asked = ask(address, "/readyz", Duration::from_secs(30));
+        let asked = ask(address, false, "/readyz", Duration::from_secs(30));
         server.join().unwrap();
         match (asked, expected) {
             (Ok((status, body)), Ok(expected)) => assert_eq!((status, body.as_str()), expected),
@@ -130,10 +159,10 @@ mod tests {
     fn a_process_that_never_answers_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = ask(address, "/readyz", Duration::from_millis(50));
+        let asked = ask(address, false, "/readyz", Duration::from_millis(50));
         assert!(asked.is_err());
         drop(listener);
-        assert!(ask(address, "/readyz", Duration::from_millis(50)).is_err());
+        assert!(ask(address, false, "/readyz", Duration::from_millis(50)).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
 use anyhow::Context as _;
+use tls::HANDSHAKE_LIMIT;
 
 use crate::args::HttpArgs;
 use crate::observe::{Observer, RequestIds, observe};
@@ -25,6 +26,7 @@ pub(crate) async fn serve(
     request_ids: RequestIds,
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> anyhow::Result<()> {
+    let tls = process.listeners().at("HTTP_ADDR", args.http_addr)?;
     let listening = process.readiness("http");
     let shutdown = process.shutdown();
     let observer = Observer::new(request_ids, shutdown.clone());
@@ -43,15 +45,18 @@ pub(crate) async fn serve(
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(HEAD_LIMIT)
     .max_connections(MAX_CONNECTIONS)
+    .tls_handshake_timeout(HANDSHAKE_LIMIT)
     .shutdown_timeout(process.grace.as_secs())
     // The process handles signals: the server must go on accepting for the drain delay.
     .disable_signals();
     if let Some(workers) = args.http_workers {
         server = server.workers(usize::from(workers));
     }
-    let server = server
-        .bind(args.http_addr)
-        .with_context(|| format!("cannot listen on {}", args.http_addr))?;
+    let server = match tls {
+        Some(tls) => server.bind_rustls_0_23(args.http_addr, tls),
+        None => server.bind(args.http_addr),
+    }
+    .with_context(|| format!("cannot listen on {}", args.http_addr))?;
     for address in server.addrs() {
         tracing::info!(%address, "serving HTTP");
     }

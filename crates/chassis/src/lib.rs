@@ -19,6 +19,7 @@ mod args;
 mod build;
 mod healthcheck;
 mod http;
+mod listener;
 mod log;
 mod metrics;
 mod observe;
@@ -34,6 +35,7 @@ mod telemetry;
 pub mod trace;
 
 pub use args::{AdminArgs, HttpArgs, ProcessArgs};
+pub use listener::{AllowPlaintext, Listeners, Profile, TlsArgs};
 pub use observe::RequestId;
 pub use problem::Problem;
 pub use process::{Heartbeat, Process, Readiness};

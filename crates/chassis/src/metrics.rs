@@ -7,13 +7,13 @@ use crate::build;
 use crate::resources;
 use crate::run::Service;
 
-/// Upper bounds for histograms whose name ends in `_rows`.
-const ROWS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_000.0, 4_000.0, 16_000.0];
-
-/// Upper bounds in seconds, for every other histogram: from a cached read (half a millisecond) to the longest deadline.
+/// Upper bounds in seconds: from a cached read (half a millisecond) to the longest deadline.
 const SECONDS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
+
+/// Upper bounds for histograms of anything else: rows in a page, records in a batch.
+const COUNTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
 /// What the admin server renders.
 #[derive(Clone)]
@@ -25,9 +25,10 @@ impl Metrics {
     /// For the whole process, once.
     pub(crate) fn install(service: Service) -> anyhow::Result<Metrics> {
         let recorder = PrometheusBuilder::new()
-            .set_buckets(&SECONDS)
-            .context("invalid histogram buckets")?
-            .set_buckets_for_metric(Matcher::Suffix("_rows".to_owned()), &ROWS)
+            .set_buckets(&COUNTS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            })
             .context("invalid histogram buckets")?
             .install_recorder()
             .map_err(|error| anyhow!("cannot install the metrics recorder: {error}"))?;

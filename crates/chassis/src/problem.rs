@@ -31,6 +31,7 @@ pub struct Problem {
     detail: Option<String>,
     extensions: Map<String, Value>,
     retry_after: Option<u32>,
+    allow: Option<String>,
     cause: Option<anyhow::Error>,
 }
 
@@ -45,6 +46,7 @@ impl Problem {
             detail: None,
             extensions: Map::new(),
             retry_after: None,
+            allow: None,
             cause: None,
         }
     }
@@ -64,6 +66,7 @@ impl Problem {
             detail: None,
             extensions: Map::new(),
             retry_after: None,
+            allow: None,
             cause: None,
         }
     }
@@ -86,6 +89,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Problem {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The methods that the resource has: the `Allow` header, which a 405 must have.
+    #[must_use]
+    pub fn allow(mut self, methods: impl Into<String>) -> Problem {
+        self.allow = Some(methods.into());
         self
     }
 
@@ -167,6 +177,9 @@ impl ResponseError for Problem {
         response.insert_header((header::CONTENT_TYPE, CONTENT_TYPE));
         if let Some(seconds) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if let Some(methods) = &self.allow {
+            response.insert_header((header::ALLOW, methods.as_str()));
         }
         response.body(self.body(None))
     }

@@ -8,6 +8,7 @@ use actix_web::web::ServiceConfig;
 
 use crate::args::HttpArgs;
 use crate::http;
+use crate::listener::Listeners;
 use crate::observe::RequestIds;
 use crate::shutdown::Shutdown;
 
@@ -16,6 +17,7 @@ use crate::shutdown::Shutdown;
 pub struct Process {
     shutdown: Shutdown,
     pub(crate) grace: Duration,
+    listeners: Listeners,
     health: Arc<Health>,
 }
 
@@ -38,10 +40,11 @@ struct Beat {
 const RUNTIME_MAX_AGE: Duration = Duration::from_secs(30);
 
 impl Process {
-    pub(crate) fn new(shutdown: Shutdown, grace: Duration) -> Process {
+    pub(crate) fn new(shutdown: Shutdown, grace: Duration, listeners: Listeners) -> Process {
         Process {
             shutdown,
             grace,
+            listeners,
             health: Arc::new(Health {
                 started: Instant::now(),
                 ready: Mutex::default(),
@@ -110,6 +113,11 @@ impl Process {
         configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     ) -> anyhow::Result<()> {
         http::serve(self, args, RequestIds::FromCaller, configure).await
+    }
+
+    /// The TLS of the process's listeners, for a server that is not actix-web's.
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     pub(crate) fn health(&self) -> Arc<Health> {
@@ -200,7 +208,7 @@ mod tests {
     use super::*;
 
     fn process() -> Process {
-        Process::new(crate::shutdown::phases().1, Duration::ZERO)
+        Process::new(crate::shutdown::phases().1, Duration::ZERO, Listeners::plain())
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub fn main<P: Program>() -> ExitCode {
         Err(code) => return code,
     };
     match line.verb {
-        Verb::Serve(program) => match program.faults().as_slice() {
+        Verb::Serve(program) => match all_faults(&*program).as_slice() {
             [] => run::serve(P::SERVICE, &line.log, program.process(), async |process| {
                 program.serve(process).await
             }),
@@ -105,9 +105,18 @@ fn command<P: Program>() -> clap::Command {
         .arg_required_else_help(false)
 }
 
+fn all_faults<P: Program>(program: &P) -> Vec<String> {
+    let process = program.process();
+    let shared = process.tls.fault("ADMIN_ADDR", process.admin.admin_addr);
+    let mut faults: Vec<String> = shared.into_iter().chain(program.faults()).collect();
+    // Files that cannot be used are a fault of every listener.
+    faults.dedup();
+    faults
+}
+
 #[expect(clippy::print_stdout, reason = "it is this verb's answer")]
 fn check_config<P: Program>(program: &P) -> ExitCode {
-    let faults = program.faults();
+    let faults = all_faults(program);
     if !faults.is_empty() {
         return parse::refuse(&faults);
     }

@@ -35,7 +35,7 @@ fn markdown(mut command: Command) -> String {
         if verb.get_name() != "serve" && names(verb).eq(serve.iter().cloned()) {
             continue;
         }
-        for (heading, flags) in by_heading(verb) {
+        for (heading, flags) in by_heading(verb, verb.get_name() == "serve") {
             let _ = write!(text, "\n**{heading}**\n\n");
             for flag in flags {
                 let _ = writeln!(text, "- {}", entry(verb, flag));
@@ -72,9 +72,10 @@ fn names(command: &Command) -> impl Iterator<Item = String> {
     flags(command).map(|flag| flag.get_id().to_string())
 }
 
-fn by_heading(command: &Command) -> Vec<(String, Vec<&Arg>)> {
+/// Flags that every verb takes are told once.
+fn by_heading(command: &Command, with_global: bool) -> Vec<(String, Vec<&Arg>)> {
     let mut groups: Vec<(String, Vec<&Arg>)> = Vec::new();
-    for flag in flags(command) {
+    for flag in flags(command).filter(|flag| with_global || !flag.is_global_set()) {
         let heading = flag.get_help_heading().unwrap_or("Options");
         match groups.iter_mut().find(|(known, _)| known == heading) {
             Some((_, group)) => group.push(flag),

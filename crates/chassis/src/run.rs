@@ -56,7 +56,8 @@ where
         let runtime = runtime()?;
         let grace = Duration::from_secs(args.shutdown_grace_seconds);
         let (trigger, shutdown) = shutdown::phases();
-        let process = Process::new(shutdown, grace);
+        let listeners = args.tls.load()?;
+        let process = Process::new(shutdown, grace, listeners.clone());
         admin::start(
             args.admin.admin_addr,
             service,
@@ -68,6 +69,7 @@ where
         let main = async {
             tokio::spawn(shutdown::on_signal(handler, args.drain_delay, grace)?);
             tokio::spawn(process.beat_of_the_runtime());
+            tokio::spawn(listeners.follow());
             let (health, shutdown) = (process.health(), process.shutdown());
             let told_before_ready = async {
                 shutdown.lame_duck().await;

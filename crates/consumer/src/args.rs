@@ -26,8 +26,9 @@ fn session_timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl ConsumerArgs {
-    pub(crate) fn config(&self) -> rdkafka::ClientConfig {
-        let mut config = self.kafka.client(&self.group_id);
+    /// With the password and certificates as their files are now.
+    pub(crate) fn config(&self) -> Result<rdkafka::ClientConfig, kafka::Unusable> {
+        let mut config = self.kafka.client(&self.group_id)?;
         config
             .set("group.id", &self.group_id)
             .set("session.timeout.ms", millis(self.session_timeout))
@@ -48,7 +49,7 @@ impl ConsumerArgs {
             .set("topic.metadata.refresh.interval.ms", "30000")
             // Off by default. The high watermarks in it are where consumer_lag comes from.
             .set("statistics.interval.ms", "5000");
-        config
+        Ok(config)
     }
 }
 
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn librdkafka_accepts_every_setting() {
-        let config = parse("6s").unwrap().config();
+        let config = parse("6s").unwrap().config().unwrap();
         assert_eq!(config.get("session.timeout.ms"), Some("6000"));
         assert_eq!(config.get("heartbeat.interval.ms"), Some("1500"));
         config.create_native_config().expect("known settings");

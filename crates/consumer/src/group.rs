@@ -44,12 +44,15 @@ pub(crate) struct Assigned {
     pub(crate) high: Option<i64>,
 }
 
+/// Starts the worker of a partition.
+pub(crate) type Spawn = Arc<dyn Fn(Arc<Partition>) -> JoinHandle<()> + Send + Sync>;
+
 /// rdkafka's context: the state behind the callbacks.
 pub(crate) struct Group {
     pub(crate) runtime: Handle,
     pub(crate) pool: Pool,
     pub(crate) topics: Vec<String>,
-    pub(crate) spawn: Box<dyn Fn(Arc<Partition>) -> JoinHandle<()> + Send + Sync>,
+    pub(crate) spawn: Spawn,
     pub(crate) health: Arc<dyn Fn(Health) + Send + Sync>,
     pub(crate) stopping: Arc<AtomicBool>,
     assigned: Mutex<Vec<Assigned>>,
@@ -62,7 +65,7 @@ impl Group {
         runtime: Handle,
         pool: Pool,
         topics: Vec<String>,
-        spawn: Box<dyn Fn(Arc<Partition>) -> JoinHandle<()> + Send + Sync>,
+        spawn: Spawn,
         health: Arc<dyn Fn(Health) + Send + Sync>,
         stopping: Arc<AtomicBool>,
     ) -> Group {

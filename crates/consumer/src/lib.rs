@@ -9,6 +9,7 @@ mod poison;
 mod poll;
 mod position;
 mod record;
+mod rotation;
 mod runner;
 mod schema;
 mod start;

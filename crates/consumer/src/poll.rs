@@ -24,17 +24,29 @@ const SEEK_LIMIT: Duration = Duration::from_secs(1);
 /// Between two log lines about the same trouble with Kafka.
 const REPEAT_LOG: Duration = Duration::from_secs(30);
 
-/// Polls until told to stop, then drains the workers and commits.
-pub(crate) fn run(consumer: &BaseConsumer<Group>) -> anyhow::Result<()> {
+/// Why polling ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Stopped,
+    /// This client was made with a password or certificate that is no longer the one to use.
+    Rotated,
+}
+
+/// Polls until told to stop, or until `rotated`, which is asked every second; then drains the workers and commits.
+pub(crate) fn run(consumer: &BaseConsumer<Group>, rotated: impl FnMut() -> bool) -> anyhow::Result<Ended> {
     let group = consumer.context().clone();
     let topics: Vec<&str> = group.topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics)?;
-    let polled = poll_until_stopped(consumer, &group);
+    let polled = poll_until_ended(consumer, &group, rotated);
     group.drain_all(consumer);
     polled
 }
 
-fn poll_until_stopped(consumer: &BaseConsumer<Group>, group: &Group) -> anyhow::Result<()> {
+fn poll_until_ended(
+    consumer: &BaseConsumer<Group>,
+    group: &Group,
+    mut rotated: impl FnMut() -> bool,
+) -> anyhow::Result<Ended> {
     let mut tended = Instant::now();
     let mut reported = Instant::now();
     let mut trouble = Trouble::default();
@@ -58,10 +70,14 @@ fn poll_until_stopped(consumer: &BaseConsumer<Group>, group: &Group) -> anyhow::
             let mut assigned = group.assigned();
             group::commit(consumer, &mut assigned);
             assigned.iter().for_each(report);
+            drop(assigned);
+            if rotated() {
+                return Ok(Ended::Rotated);
+            }
             reported = Instant::now();
         }
     }
-    Ok(())
+    Ok(Ended::Stopped)
 }
 
 /// Hands a record to its partition's queue, and pauses the partition when that was the last place.

@@ -9,8 +9,10 @@ use rdkafka::consumer::BaseConsumer;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::args::ConsumerArgs;
-use crate::group::Group;
+use crate::group::{Group, Spawn};
+use crate::poll::Ended;
 use crate::record::Handler;
+use crate::rotation::Rotation;
 use crate::worker::Workers;
 use crate::{measure, poison, poll};
 
@@ -107,21 +109,12 @@ impl<H: Handler> Consumer<H> {
         stopping: Arc<AtomicBool>,
         health: Arc<dyn Fn(Health) + Send + Sync>,
     ) -> anyhow::Result<(oneshot::Receiver<anyhow::Result<()>>, oneshot::Receiver<()>)> {
-        let config = self.args.config();
-        let group = self.group(stopping, health);
+        let args = self.args.clone();
+        let group = self.groups(stopping, health);
         let (drained, drained_receiver) = oneshot::channel();
         let (closed, closed_receiver) = oneshot::channel();
         let poll = move || {
-            let consumer: BaseConsumer<Group> = match config.create_with_context(group) {
-                Ok(consumer) => consumer,
-                Err(error) => {
-                    let _ = drained.send(Err(anyhow!(error).context("cannot create the consumer")));
-                    return;
-                }
-            };
-            // Nobody listens any more when `run` was dropped.
-            let _ = drained.send(poll::run(&consumer));
-            drop(consumer);
+            poll_in_turn(&args, group, drained);
             let _ = closed.send(());
         };
         std::thread::Builder::new()
@@ -131,7 +124,12 @@ impl<H: Handler> Consumer<H> {
         Ok((drained_receiver, closed_receiver))
     }
 
-    fn group(self, stopping: Arc<AtomicBool>, health: Arc<dyn Fn(Health) + Send + Sync>) -> Group {
+    /// A context for each client that this process makes in turn.
+    fn groups(
+        self,
+        stopping: Arc<AtomicBool>,
+        health: Arc<dyn Fn(Health) + Send + Sync>,
+    ) -> impl Fn() -> Group + Send {
         let runtime = tokio::runtime::Handle::current();
         let workers = Arc::new(Workers {
             permits: Semaphore::new((self.pool.status().max_size / 2).max(1)),
@@ -141,8 +139,48 @@ impl<H: Handler> Consumer<H> {
             group_id: self.args.group_id,
         });
         let handle = runtime.clone();
-        let spawn = Box::new(move |partition| handle.spawn(workers.clone().run(partition)));
-        Group::new(runtime, self.pool, self.topics, spawn, health, stopping)
+        let spawn: Spawn = Arc::new(move |partition| handle.spawn(workers.clone().run(partition)));
+        move || {
+            Group::new(
+                runtime.clone(),
+                self.pool.clone(),
+                self.topics.clone(),
+                spawn.clone(),
+                health.clone(),
+                stopping.clone(),
+            )
+        }
+    }
+}
+
+/// Consumes with one client after the other, each until a secret is rotated, because librdkafka keeps what it was made with. Returns
+/// after the last one is gone; `drained` gets the outcome before that.
+fn poll_in_turn(
+    args: &ConsumerArgs,
+    group: impl Fn() -> Group,
+    drained: oneshot::Sender<anyhow::Result<()>>,
+) {
+    // Nobody listens any more when `run` was dropped.
+    let done = |outcome| drop(drained.send(outcome));
+    loop {
+        let made = args.config().map_err(anyhow::Error::from).and_then(|config| {
+            let consumer: BaseConsumer<Group> = config.create_with_context(group())?;
+            Ok((consumer, config))
+        });
+        let (consumer, config) = match made {
+            Ok(made) => made,
+            Err(error) => return done(Err(error.context("cannot create the consumer"))),
+        };
+        let mut rotation = Rotation::since(args, &config);
+        match poll::run(&consumer, || rotation.is_due()) {
+            Ok(Ended::Rotated) => {
+                tracing::info!(
+                    "a password or certificate for Kafka was rotated: joining again with the new one"
+                );
+            }
+            Ok(Ended::Stopped) => return done(Ok(())),
+            Err(error) => return done(Err(error)),
+        }
     }
 }
 

@@ -15,13 +15,15 @@ use crate::args::ConsumerArgs;
 /// For one answer.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(500);
+/// For what librdkafka has to say about a refusal.
+const CALLBACKS_LIMIT: Duration = Duration::from_millis(200);
 
 /// Waits until a broker has answered, for at most about `limit`; says in the log that it waits.
 ///
 /// # Errors
 /// With the last refusal, when the time is over; at once when the settings make no client.
 pub async fn wait_until_up(args: &ConsumerArgs, limit: Duration) -> anyhow::Result<()> {
-    let config = args.config();
+    let config = args.config()?;
     let (answer, answered) = oneshot::channel();
     let ask = move || {
         // Dropping a client blocks, too.
@@ -48,8 +50,7 @@ fn until_answered(client: &BaseConsumer<Asker>, limit: Duration) -> anyhow::Resu
         let Err(refusal) = client.fetch_metadata(None, ASK_LIMIT.min(left)) else {
             return Ok(());
         };
-        // Serves the callback that knows the reason; the refusal itself is always a timeout.
-        let _ = client.poll(Duration::ZERO);
+        serve_callbacks(client);
         let reason = client.context().reason().unwrap_or_else(|| refusal.to_string());
         if started.elapsed() + PAUSE > limit {
             return Err(anyhow!("Kafka is still unreachable after {limit:?}: {reason}"));
@@ -61,6 +62,14 @@ fn until_answered(client: &BaseConsumer<Asker>, limit: Duration) -> anyhow::Resu
             "waiting for Kafka",
         );
         std::thread::sleep(PAUSE);
+    }
+}
+
+/// The refusal itself says only that nothing came; the callbacks know why, and each poll serves one.
+fn serve_callbacks(client: &BaseConsumer<Asker>) {
+    let started = Instant::now();
+    while started.elapsed() < CALLBACKS_LIMIT {
+        let _ = client.poll(CALLBACKS_LIMIT / 10);
     }
 }
 

@@ -1,20 +1,15 @@
-use std::ffi::OsStr;
-use std::fmt;
 use std::time::Duration;
 
-use clap::builder::TypedValueParser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use secret::{Secret, Setting, Unreadable};
+use tls::{ClientArgs, Verify};
 use tokio_postgres::config::SslMode;
 
 /// The database of a serving process, reached as its runtime role.
-///
-/// `Debug` never shows the password.
-#[derive(Clone, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "PostgreSQL")]
 pub struct DatabaseArgs {
-    /// URL of the process's own database, as its runtime role: `postgres://role:password@host:port/database`.
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = UrlParser)]
-    pub database_url: String,
+    #[command(flatten)]
+    pub access: Access,
 
     /// Most connections that this process holds open at once (1 to 1000).
     ///
@@ -30,50 +25,97 @@ pub struct DatabaseArgs {
 }
 
 /// The database of a `migrate` command, reached as its owner role.
-///
-/// `Debug` never shows the password.
-#[derive(Clone, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "PostgreSQL")]
 pub struct MigrateArgs {
-    /// URL of the database to migrate, as its owner role: `postgres://role:password@host:port/database`.
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, value_parser = UrlParser)]
-    pub database_url: String,
+    #[command(flatten)]
+    pub access: Access,
 }
 
-impl fmt::Debug for DatabaseArgs {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("DatabaseArgs")
-            .field("database_url", &Redacted(&self.database_url))
-            .field("db_max_connections", &self.db_max_connections)
-            .field("start_timeout", &self.start_timeout)
-            .finish()
+/// How a database is reached: the URL, and the files that TLS needs. Both are read again at each new connection, so that neither a
+/// rotated password nor a rotated certificate needs a restart. `Debug` never shows the password.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Access {
+    #[command(flatten)]
+    url: Secret<DatabaseUrl>,
+    #[command(flatten)]
+    pub(crate) tls: ClientArgs<DatabaseUrl>,
+}
+
+impl Access {
+    pub fn new(url: Secret<DatabaseUrl>, tls: ClientArgs<DatabaseUrl>) -> Access {
+        Access { url, tls }
+    }
+
+    /// What is wrong with the settings; nothing is connected to.
+    pub fn fault(&self) -> Option<String> {
+        let target = match self.read() {
+            Ok(target) => target,
+            Err(error) => return Some(error.to_string()),
+        };
+        let Some(verify) = target.verify else {
+            let unused = !self.tls.is_empty();
+            return unused.then(|| "DATABASE_URL: sslmode=disable, but files for TLS are given".to_owned());
+        };
+        let error = self.tls.client().config(verify).err()?;
+        Some(format!("TLS to PostgreSQL: {error}"))
+    }
+
+    /// What the next connection is made with.
+    pub(crate) fn read(&self) -> Result<Target, Unusable> {
+        let url = self.url.read()?;
+        Ok(parse_url(&url, self.tls.files().ca.is_some())?)
     }
 }
 
-impl fmt::Debug for MigrateArgs {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("MigrateArgs")
-            .field("database_url", &Redacted(&self.database_url))
-            .finish()
+impl From<&str> for Access {
+    fn from(url: &str) -> Access {
+        Access::new(Secret::of(url), ClientArgs::default())
     }
 }
 
-/// What is safe to show of a database URL: role, first host and database.
-struct Redacted<'a>(&'a str);
-
-impl fmt::Debug for Redacted<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match parse_url(self.0) {
-            Err(_) => out.write_str("(invalid)"),
-            Ok(config) => write!(
-                out,
-                "{}@{:?}/{}",
-                config.get_user().unwrap_or_default(),
-                config.get_hosts(),
-                config.get_dbname().unwrap_or_default(),
-            ),
-        }
+impl From<&String> for Access {
+    fn from(url: &String) -> Access {
+        Access::from(url.as_str())
     }
+}
+
+impl From<&Access> for Access {
+    fn from(access: &Access) -> Access {
+        access.clone()
+    }
+}
+
+/// `DATABASE_URL`.
+pub struct DatabaseUrl;
+
+impl Setting for DatabaseUrl {
+    const ENV: &'static str = "DATABASE_URL";
+    const VALUE_NAME: &'static str = "URL";
+    const HELP: &'static str = "URL of the process's own database, as its runtime role to serve and as its owner role to migrate: \
+        `postgres://role:password@host:port/database?sslmode=verify-full`. sslmode means what it means to libpq: disable, \
+        prefer (the default), require, verify-ca or verify-full (the default with DATABASE_CA_FILE)";
+    const REQUIRED: bool = true;
+
+    fn check(url: &str) -> Result<(), String> {
+        parse_url(url, false)
+            .map(drop)
+            .map_err(|InvalidUrl(reason)| reason.to_owned())
+    }
+}
+
+impl tls::Peer for DatabaseUrl {
+    const PREFIX: &'static str = "DATABASE";
+    const NAME: &'static str = "PostgreSQL";
+}
+
+/// Why no connection can be made with the settings as they are now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error(transparent)]
+    Secret(#[from] Unreadable),
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
 }
 
 /// Why a database URL cannot be used. The text never holds any part of the URL, because every part may be a mistyped password.
@@ -81,11 +123,19 @@ impl fmt::Debug for Redacted<'_> {
 #[error("invalid DATABASE_URL: {0}")]
 pub(crate) struct InvalidUrl(&'static str);
 
-pub(crate) fn parse_url(url: &str) -> Result<tokio_postgres::Config, InvalidUrl> {
+/// A parsed URL.
+pub(crate) struct Target {
+    pub(crate) config: tokio_postgres::Config,
+    /// How the server is verified; `None` is a connection without TLS.
+    pub(crate) verify: Option<Verify>,
+}
+
+pub(crate) fn parse_url(url: &str, has_ca: bool) -> Result<Target, InvalidUrl> {
     if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
         return Err(InvalidUrl("it does not start with postgres://"));
     }
-    let config: tokio_postgres::Config = url.parse().map_err(|_| {
+    let (url, mode) = take_sslmode(url)?;
+    let mut config: tokio_postgres::Config = url.parse().map_err(|_| {
         InvalidUrl(
             "it cannot be parsed as postgres://role:password@host:port/database?option=value \
              (a special character in the password must be percent-encoded)",
@@ -100,39 +150,47 @@ pub(crate) fn parse_url(url: &str) -> Result<tokio_postgres::Config, InvalidUrl>
     if config.get_dbname().is_none_or(str::is_empty) {
         return Err(InvalidUrl("it names no database"));
     }
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(InvalidUrl("sslmode=require is not supported yet"));
-    }
-    Ok(config)
+    // As libpq has it: a CA makes `require` mean `verify-ca`. Unlike there it makes `verify-full` the default: whoever names a CA wants
+    // to know who answers.
+    let (ssl_mode, verify) = match mode.unwrap_or(if has_ca { "verify-full" } else { "prefer" }) {
+        "disable" => (SslMode::Disable, None),
+        "prefer" => (SslMode::Prefer, Some(Verify::Nothing)),
+        "require" if !has_ca => (SslMode::Require, Some(Verify::Nothing)),
+        "require" | "verify-ca" => (SslMode::Require, Some(Verify::Chain)),
+        "verify-full" => (SslMode::Require, Some(Verify::Full)),
+        _ => {
+            return Err(InvalidUrl(
+                "sslmode is none of disable, prefer, require, verify-ca, verify-full",
+            ));
+        }
+    };
+    config.ssl_mode(ssl_mode);
+    Ok(Target { config, verify })
 }
 
-/// clap's own error for a bad value quotes the value, which here holds a password.
-#[derive(Clone)]
-struct UrlParser;
-
-impl TypedValueParser for UrlParser {
-    type Value = String;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        arg: Option<&clap::Arg>,
-        value: &OsStr,
-    ) -> Result<String, clap::Error> {
-        let refuse = |reason: &InvalidUrl| {
-            let mut error =
-                clap::Error::raw(ErrorKind::ValueValidation, format!("{reason}\n")).with_cmd(command);
-            if let Some(arg) = arg {
-                error.insert(ContextKind::InvalidArg, ContextValue::String(arg.to_string()));
+/// Splits the URL's `sslmode` off, because tokio-postgres knows only three of libpq's.
+fn take_sslmode(url: &str) -> Result<(String, Option<&str>), InvalidUrl> {
+    let Some((before, query)) = url.split_once('?') else {
+        return Ok((url.to_owned(), None));
+    };
+    let mut mode = None;
+    let mut others = Vec::new();
+    for parameter in query.split('&') {
+        match parameter.split_once('=') {
+            Some(("sslmode", _)) if mode.is_some() => return Err(InvalidUrl("it names sslmode twice")),
+            Some(("sslmode", value)) => mode = Some(value),
+            Some(("sslrootcert" | "sslcert" | "sslkey", _)) => {
+                return Err(InvalidUrl(
+                    "files are named by DATABASE_CA_FILE, DATABASE_CLIENT_CERT_FILE and DATABASE_CLIENT_KEY_FILE, not in the URL",
+                ));
             }
-            error
-        };
-        let url = value
-            .to_str()
-            .ok_or_else(|| refuse(&InvalidUrl("it is not valid UTF-8")))?;
-        parse_url(url).map_err(|reason| refuse(&reason))?;
-        Ok(url.to_owned())
+            _ => others.push(parameter),
+        }
     }
+    Ok(match others.as_slice() {
+        [] => (before.to_owned(), mode),
+        others => (format!("{before}?{}", others.join("&")), mode),
+    })
 }
 
 fn connections(value: &str) -> Result<usize, &'static str> {
@@ -166,7 +224,7 @@ mod tests {
         let parsed = Command::try_parse_from(["test", "--database-url", url]);
         match (parsed, expected) {
             (Ok(command), Ok(())) => {
-                assert_eq!(command.database.database_url, url);
+                assert!(command.database.access.read().is_ok());
                 assert!(!format!("{command:?}").contains("hunter2"), "{command:?}");
             }
             (Err(error), Err(reason)) => {
@@ -191,8 +249,52 @@ mod tests {
         check("postgres://app:hunter2@db:port/app", Err("cannot be parsed"));
         check("postgres://app:hunter2@db/app?hunter2=1", Err("cannot be parsed"));
         check(
-            "postgres://app:hunter2@db/app?sslmode=require",
-            Err("sslmode=require"),
+            "postgres://app:hunter2@db/app?sslmode=hunter2",
+            Err("sslmode is none of"),
+        );
+        check(
+            "postgres://app:hunter2@db/app?sslmode=require&sslmode=disable",
+            Err("sslmode twice"),
+        );
+        check(
+            "postgres://app:hunter2@db/app?sslrootcert=/ca.pem",
+            Err("DATABASE_CA_FILE"),
+        );
+    }
+
+    #[test]
+    fn sslmode_means_what_it_means_to_libpq() {
+        let check = |query: &str, has_ca: bool, expected: (SslMode, Option<Verify>)| {
+            let target = parse_url(&format!("postgres://a:b@c/d{query}"), has_ca).unwrap();
+            assert_eq!(
+                (target.config.get_ssl_mode(), target.verify),
+                expected,
+                "{query} {has_ca}"
+            );
+        };
+        check("", false, (SslMode::Prefer, Some(Verify::Nothing)));
+        check("", true, (SslMode::Require, Some(Verify::Full)));
+        check("?sslmode=disable", true, (SslMode::Disable, None));
+        check(
+            "?sslmode=prefer&keepalives=1",
+            true,
+            (SslMode::Prefer, Some(Verify::Nothing)),
+        );
+        check(
+            "?keepalives=1&sslmode=require",
+            false,
+            (SslMode::Require, Some(Verify::Nothing)),
+        );
+        check("?sslmode=require", true, (SslMode::Require, Some(Verify::Chain)));
+        check(
+            "?sslmode=verify-ca",
+            false,
+            (SslMode::Require, Some(Verify::Chain)),
+        );
+        check(
+            "?sslmode=verify-full",
+            false,
+            (SslMode::Require, Some(Verify::Full)),
         );
     }
 

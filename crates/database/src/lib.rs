@@ -9,12 +9,14 @@
 
 mod args;
 mod command;
+mod language;
 mod migrate;
 mod pool;
 mod session;
+mod tls;
 mod watch;
 
-pub use args::{DatabaseArgs, MigrateArgs};
+pub use args::{Access, DatabaseArgs, DatabaseUrl, MigrateArgs};
 pub use command::Command;
 pub use migrate::migrate;
 pub use pool::{Pool, StillDown, pool, wait_until_up};

@@ -16,7 +16,7 @@ const LOCK: i64 = 0x70_6c_75_6d_62;
 /// # Errors
 /// When the database is not reached, when another `migrate` holds the lock for 10 min, or when a migration fails; those before it stay.
 pub async fn migrate(args: &MigrateArgs, migrations: EmbeddedMigrations) -> anyhow::Result<usize> {
-    let mut connection = connect(&args.database_url, "migrate", Limits::MIGRATING)
+    let mut connection = connect(&args.access, "migrate", Limits::MIGRATING)
         .await
         .context("cannot connect to migrate the database")?;
     connection

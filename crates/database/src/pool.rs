@@ -3,12 +3,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use diesel::ConnectionError;
 use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::deadpool::Object;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::args::{DatabaseArgs, parse_url};
+use crate::args::DatabaseArgs;
+use crate::language;
 use crate::session::{CONNECT_LIMIT, Limits, connect};
 
 /// Connections to the process's own database; cheap to clone.
@@ -25,17 +27,18 @@ const WAIT_LIMIT: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the URL is invalid. `DatabaseArgs` that were parsed by clap are valid.
 pub fn pool(args: &DatabaseArgs, application_name: &str) -> anyhow::Result<Pool> {
-    parse_url(&args.database_url)?;
+    let access = args.access.clone();
+    access.read()?;
     let runtime = Handle::current();
     let application_name = application_name.to_owned();
 
     let mut manager = ManagerConfig::<AsyncPgConnection>::default();
     // No ping at each checkout: it costs a round trip, and a connection whose driver saw the socket close is discarded without it.
     manager.recycling_method = RecyclingMethod::Fast;
-    manager.custom_setup = Box::new(move |url| {
-        let (url, application_name) = (url.to_owned(), application_name.clone());
+    manager.custom_setup = Box::new(move |_| {
+        let (access, application_name) = (access.clone(), application_name.clone());
         let connecting =
-            runtime.spawn(async move { connect(&url, &application_name, Limits::SERVING).await });
+            runtime.spawn(async move { connect(&access, &application_name, Limits::SERVING).await });
         async {
             connecting
                 .await
@@ -44,17 +47,15 @@ pub fn pool(args: &DatabaseArgs, application_name: &str) -> anyhow::Result<Pool>
         .boxed()
     });
 
-    Pool::builder(AsyncDieselConnectionManager::new_with_config(
-        &args.database_url,
-        manager,
-    ))
-    .max_size(args.db_max_connections)
-    .wait_timeout(Some(WAIT_LIMIT))
-    .create_timeout(Some(CONNECT_LIMIT))
-    .recycle_timeout(Some(CONNECT_LIMIT))
-    .runtime(deadpool::Runtime::Tokio1)
-    .build()
-    .context("cannot build the database pool")
+    // The manager's own URL would be the same for every connection; `connect` reads it anew.
+    Pool::builder(AsyncDieselConnectionManager::new_with_config("", manager))
+        .max_size(args.db_max_connections)
+        .wait_timeout(Some(WAIT_LIMIT))
+        .create_timeout(Some(CONNECT_LIMIT))
+        .recycle_timeout(Some(CONNECT_LIMIT))
+        .runtime(deadpool::Runtime::Tokio1)
+        .build()
+        .context("cannot build the database pool")
 }
 
 /// The database did not answer in time.
@@ -65,7 +66,7 @@ pub struct StillDown {
     last: String,
 }
 
-/// Waits until one connection of the pool is up, for at most about `limit`; says in the log that it waits.
+/// Waits until one connection of the pool is up and in English, for at most about `limit`; says in the log that it waits.
 ///
 /// # Errors
 /// [`StillDown`], with the last refusal, when the time is over.
@@ -74,7 +75,15 @@ pub async fn wait_until_up(pool: &Pool, limit: Duration) -> Result<(), StillDown
     let mut pause = Duration::from_millis(100);
     loop {
         let last = match pool.get().await {
-            Ok(_) => return Ok(()),
+            Ok(mut connection) => match language::fault(&mut connection).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(fault)) => {
+                    // It keeps the setting that it began with.
+                    drop(Object::take(connection));
+                    fault
+                }
+                Err(refusal) => refusal.to_string(),
+            },
             Err(refusal) => refusal.to_string(),
         };
         if started.elapsed() + pause > limit {

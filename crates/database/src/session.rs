@@ -8,7 +8,8 @@ use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::AsyncPgConnection;
 use tokio_postgres::NoTls;
 
-use crate::args::parse_url;
+use crate::args::{Access, Target};
+use crate::tls::MakeTls;
 
 /// To connect, authenticate and set the session up.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -42,21 +43,44 @@ impl Limits {
 ///
 /// # Errors
 /// When the URL is invalid, or the server is not reached within 2 s or refuses.
-pub async fn dedicated(database_url: &str, application_name: &str) -> anyhow::Result<AsyncPgConnection> {
-    connect(database_url, application_name, Limits::SERVING)
+pub async fn dedicated(
+    database: impl Into<Access>,
+    application_name: &str,
+) -> anyhow::Result<AsyncPgConnection> {
+    connect(&database.into(), application_name, Limits::SERVING)
         .await
         .context("cannot open a database connection")
 }
 
 pub(crate) async fn connect(
-    database_url: &str,
+    access: &Access,
     application_name: &str,
     limits: Limits,
 ) -> ConnectionResult<AsyncPgConnection> {
-    let config = configure(database_url, application_name, limits)?;
+    let unusable = |error: &dyn std::error::Error| ConnectionError::InvalidConnectionUrl(error.to_string());
+    let Target { config, verify } = access.read().map_err(|error| unusable(&error))?;
+    let config = configure(config, application_name, limits);
+    let tls = match verify {
+        Some(verify) => Some(
+            access
+                .tls
+                .client()
+                .config(verify)
+                .map_err(|error| unusable(&error))?,
+        ),
+        None => None,
+    };
     let connecting = async {
-        let (client, connection) = config.connect(NoTls).await.map_err(bad_connection)?;
-        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        match tls {
+            Some(tls) => {
+                let (client, connection) = config.connect(MakeTls(tls)).await.map_err(bad_connection)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+            None => {
+                let (client, connection) = config.connect(NoTls).await.map_err(bad_connection)?;
+                AsyncPgConnection::try_from_client_and_connection(client, connection).await
+            }
+        }
     };
     tokio::time::timeout(CONNECT_LIMIT, connecting)
         .await
@@ -64,12 +88,10 @@ pub(crate) async fn connect(
 }
 
 fn configure(
-    database_url: &str,
+    mut config: tokio_postgres::Config,
     application_name: &str,
     limits: Limits,
-) -> ConnectionResult<tokio_postgres::Config> {
-    let mut config =
-        parse_url(database_url).map_err(|error| ConnectionError::InvalidConnectionUrl(error.to_string()))?;
+) -> tokio_postgres::Config {
     // The last `-c` of a name wins: the URL may change a limit, but not what the system's promises rest on.
     let options = format!(
         "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout=10000 {} -c synchronous_commit=on",
@@ -88,7 +110,7 @@ fn configure(
         .keepalives_interval(Duration::from_secs(5))
         .keepalives_retries(3)
         .tcp_user_timeout(Duration::from_secs(15));
-    Ok(config)
+    config
 }
 
 /// tokio-postgres says "error connecting to server" and keeps the cause as the source; diesel's error has only a text.

@@ -6,6 +6,7 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use metrics::{Unit, describe_gauge, gauge};
 use tokio::time::{sleep, timeout};
 
+use crate::args::Access;
 use crate::pool::Pool;
 use crate::session::dedicated;
 
@@ -16,16 +17,12 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// Reports for ever whether the database answers, and measures `pool`.
 ///
 /// It asks on a connection of its own: a pool that is busy is no reason to lose a replica.
-pub async fn watch(pool: Pool, database_url: String, application_name: &str, report: impl Fn(bool)) {
+pub async fn watch(pool: Pool, database: Access, application_name: &str, report: impl Fn(bool)) {
     describe();
     let application_name = format!("{application_name} readiness");
     let mut connection = None;
     loop {
-        let answered = timeout(
-            PROBE_LIMIT,
-            probe(&mut connection, &database_url, &application_name),
-        )
-        .await;
+        let answered = timeout(PROBE_LIMIT, probe(&mut connection, &database, &application_name)).await;
         match answered {
             Ok(Ok(())) => report(true),
             failed => {
@@ -41,12 +38,12 @@ pub async fn watch(pool: Pool, database_url: String, application_name: &str, rep
 
 async fn probe(
     connection: &mut Option<AsyncPgConnection>,
-    database_url: &str,
+    database: &Access,
     application_name: &str,
 ) -> anyhow::Result<()> {
     let connection = match connection {
         Some(connection) => connection,
-        None => connection.insert(dedicated(database_url, application_name).await?),
+        None => connection.insert(dedicated(database, application_name).await?),
     };
     Ok(connection.batch_execute("SELECT 1").await?)
 }

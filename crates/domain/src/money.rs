@@ -17,6 +17,11 @@ USD UYU UZS VED VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW ZWG";
 pub struct Currency([u8; 3]);
 
 impl Currency {
+    /// Every code that there is, sorted.
+    pub fn codes() -> impl Iterator<Item = &'static str> {
+        CODES.split_ascii_whitespace()
+    }
+
     pub fn as_str(&self) -> &str {
         // The bytes are ASCII letters by construction.
         std::str::from_utf8(&self.0).unwrap_or_default()

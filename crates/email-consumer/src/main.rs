@@ -37,6 +37,11 @@ impl Program for ServeArgs {
         &self.process
     }
 
+    fn faults(&self) -> Vec<String> {
+        let faults = [self.database.access.fault(), self.consumer.kafka.fault()];
+        faults.into_iter().flatten().collect()
+    }
+
     async fn serve(&self, process: Process) -> anyhow::Result<()> {
         let (database_up, kafka_joined) = (process.readiness("database"), process.readiness("kafka"));
         let polling = process.heartbeat("poll", Duration::from_secs(30));
@@ -47,7 +52,7 @@ impl Program for ServeArgs {
             .map_err(|error| Unavailable(error.to_string()))?;
         tokio::spawn(database::watch(
             pool.clone(),
-            self.database.database_url.clone(),
+            self.database.access.clone(),
             NAME,
             move |up| database_up.set(up),
         ));

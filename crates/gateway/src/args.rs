@@ -5,11 +5,10 @@ use chassis::ProcessArgs;
 use identity::IssuerArgs;
 
 use crate::config;
-use crate::upstream::Endpoint;
+use crate::upstream::AppServiceArgs;
 
 /// What `serve` takes.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Edge")]
 pub struct ServeArgs {
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -27,21 +26,14 @@ pub struct ServeArgs {
     pub max_connections: u32,
 
     /// Requests in flight to app-service at one time (1 to 1000000); further ones are answered with 503.
-    #[arg(long, env = "MAX_IN_FLIGHT", value_name = "COUNT", default_value = "1024", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "MAX_IN_FLIGHT", value_name = "COUNT", default_value = "1024", help_heading = "Edge", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_in_flight: u32,
 
-    /// Where app-service listens: one URL for each replica, separated by commas.
-    #[arg(
-        long,
-        env = "APP_SERVICE_URL",
-        value_name = "URL,…",
-        value_delimiter = ',',
-        required = true
-    )]
-    pub app_service_url: Vec<Endpoint>,
+    #[command(flatten)]
+    pub app_service: AppServiceArgs,
 
     /// Route file, in TOML: methods and paths, who may use them, limits and timeouts.
-    #[arg(long, env = "ROUTES_FILE", value_name = "FILE", value_parser = config::checked_routes)]
+    #[arg(long, env = "ROUTES_FILE", value_name = "FILE", help_heading = "Edge", value_parser = config::checked_routes)]
     pub routes_file: PathBuf,
 
     #[command(flatten)]

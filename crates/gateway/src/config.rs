@@ -27,8 +27,11 @@ impl Config {
         let minter = minter(&args.assertion_key_file, &args.assertion_key_id)
             .map_err(|line| wrong.push(line))
             .ok();
+        if let Err(error) = args.app_service.check() {
+            wrong.push(error);
+        }
         match (route_file, verifier, minter) {
-            (Some(route_file), Some(verifier), Some(minter)) => Ok(Config {
+            (Some(route_file), Some(verifier), Some(minter)) if wrong.is_empty() => Ok(Config {
                 route_file,
                 verifier,
                 minter,

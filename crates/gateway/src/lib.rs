@@ -20,4 +20,4 @@ mod upstream;
 
 pub use args::ServeArgs;
 pub use route_file::RouteFile;
-pub use upstream::Endpoint;
+pub use upstream::AppServiceArgs;

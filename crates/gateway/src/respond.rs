@@ -12,10 +12,13 @@ use crate::upstream::Relay;
 pub(crate) type Answer = Response<Either<Full<Bytes>, Relay>>;
 
 /// What app-service's header may say to a client. All others stop here.
-const RETURNED: [HeaderName; 10] = [
+const RETURNED: [HeaderName; 12] = [
     header::AGE,
     header::CACHE_CONTROL,
     header::CONTENT_DISPOSITION,
+    // With these two the pages of the documentation say what they may run.
+    header::CONTENT_SECURITY_POLICY,
+    header::X_CONTENT_TYPE_OPTIONS,
     header::CONTENT_TYPE,
     header::ETAG,
     header::LINK,

@@ -11,6 +11,8 @@ use chassis::{Heartbeat, Misconfigured, NoVerbs, Process, ProcessArgs, Program, 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -49,7 +51,9 @@ impl Program for ServeArgs {
     }
 
     fn faults(&self) -> Vec<String> {
-        Config::load(self).err().unwrap_or_default()
+        let listener = self.process.tls.fault("HTTP_ADDR", self.http_addr);
+        let files = Config::load(self).err().unwrap_or_default();
+        listener.into_iter().chain(files).collect()
     }
 
     async fn serve(&self, process: Process) -> anyhow::Result<()> {
@@ -64,6 +68,7 @@ impl Program for ServeArgs {
 /// Serves until the process is told to stop, and all that was in flight is answered.
 async fn serve(args: &ServeArgs, process: Process) -> anyhow::Result<()> {
     let config = Config::load(args).map_err(|wrong| Misconfigured(wrong.join("\n")))?;
+    let tls = process.listeners().at("HTTP_ADDR", args.http_addr)?.map(Arc::new);
     let listening = process.readiness("http");
     let listener =
         TcpListener::bind(args.http_addr).with_context(|| format!("cannot listen on {}", args.http_addr))?;
@@ -80,6 +85,7 @@ async fn serve(args: &ServeArgs, process: Process) -> anyhow::Result<()> {
     for number in 0..args.http_workers {
         let worker = Worker {
             listener: listener.try_clone()?,
+            tls: tls.clone(),
             connections: Arc::clone(&connections),
             grace: Duration::from_secs(args.process.shutdown_grace_seconds),
             heartbeat: process.heartbeat("worker", TICK_LIMIT),
@@ -89,7 +95,7 @@ async fn serve(args: &ServeArgs, process: Process) -> anyhow::Result<()> {
                 verifier: config.verifier.clone(),
                 minter: Arc::clone(&minter),
                 in_flight: Arc::clone(&in_flight),
-                upstream: Upstream::new(args.app_service_url.clone()),
+                upstream: Upstream::new(args.app_service.clone()),
                 shutdown: process.shutdown(),
             }),
         };
@@ -111,6 +117,8 @@ async fn serve(args: &ServeArgs, process: Process) -> anyhow::Result<()> {
 
 struct Worker {
     listener: TcpListener,
+    /// `None` is plain text.
+    tls: Option<Arc<ServerConfig>>,
     connections: Arc<Semaphore>,
     grace: Duration,
     heartbeat: Heartbeat,
@@ -137,7 +145,8 @@ impl Worker {
                 biased;
                 () = &mut stop => break,
                 (stream, peer, permit) = accept(&listener, &self.connections) => {
-                    serving.spawn(serve_connection(Arc::clone(&self.edge), stream, peer, permit));
+                    let edge = Arc::clone(&self.edge);
+                    serving.spawn(serve_connection(edge, self.tls.clone(), stream, peer, permit));
                 }
             }
         }
@@ -182,12 +191,35 @@ async fn accept(
     }
 }
 
-async fn serve_connection(edge: Arc<Edge>, stream: TcpStream, peer: IpAddr, _permit: OwnedSemaphorePermit) {
+async fn serve_connection(
+    edge: Arc<Edge>,
+    tls: Option<Arc<ServerConfig>>,
+    stream: TcpStream,
+    peer: IpAddr,
+    _permit: OwnedSemaphorePermit,
+) {
     // Without it a small answer waits for the acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended at once");
         return;
     }
+    let Some(tls) = tls else {
+        return serve_stream(edge, stream, peer).await;
+    };
+    let handshake = tokio::select! {
+        handshake = tls::accept(tls, stream) => handshake,
+        () = edge.shutdown.stop() => return,
+    };
+    match handshake {
+        Ok(stream) => serve_stream(edge, stream, peer).await,
+        Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+    }
+}
+
+async fn serve_stream<S>(edge: Arc<Edge>, stream: S, peer: IpAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(|request| {
         let edge = Arc::clone(&edge);
         async move { Ok::<_, Infallible>(pipeline::respond(&edge, peer, request).await) }

@@ -2,22 +2,23 @@
 //!
 //! Each worker has its own; nothing here is shared between threads in earnest.
 
+mod endpoint;
 mod pool;
 mod relay;
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
+pub use endpoint::AppServiceArgs;
 pub(crate) use relay::Relay;
 
 use crate::forward;
@@ -30,36 +31,8 @@ const ATTEMPTS: usize = 3;
 /// What app-service gets less than the whole of a route's timeout, at most.
 const RETURN_TIME: Duration = Duration::from_millis(100);
 
-/// One replica of app-service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// `host:port`, as it is dialled and sent as `Host`.
-    authority: String,
-}
-
-impl FromStr for Endpoint {
-    type Err = String;
-
-    /// From `http://host:port`; without a port it is 80.
-    fn from_str(url: &str) -> Result<Endpoint, String> {
-        let uri: Uri = url.parse().map_err(|error| format!("it is not a URL: {error}"))?;
-        let bare = uri.path() == "/" && uri.query().is_none() && !url.ends_with('?');
-        match uri.authority() {
-            Some(authority)
-                if bare && uri.scheme_str() == Some("http") && !authority.as_str().contains('@') =>
-            {
-                let port = authority.port_u16().unwrap_or(80);
-                Ok(Endpoint {
-                    authority: format!("{}:{port}", authority.host()),
-                })
-            }
-            _ => Err("it is not like http://host:port".to_owned()),
-        }
-    }
-}
-
 pub(crate) struct Upstream {
-    endpoints: Vec<Endpoint>,
+    app_service: AppServiceArgs,
     pool: Arc<Pool>,
     next: AtomicUsize,
 }
@@ -73,10 +46,10 @@ enum Failure {
 }
 
 impl Upstream {
-    pub(crate) fn new(endpoints: Vec<Endpoint>) -> Upstream {
+    pub(crate) fn new(app_service: AppServiceArgs) -> Upstream {
         Upstream {
-            pool: Arc::new(Pool::new(endpoints.len())),
-            endpoints,
+            pool: Arc::new(Pool::new(app_service.endpoints().len())),
+            app_service,
             next: AtomicUsize::new(0),
         }
     }
@@ -112,19 +85,19 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<(Response<hyper::body::Incoming>, Connection), Refusal> {
         let mut spare = request.method().is_safe().then(|| request.clone());
-        let mut endpoint = self.next.fetch_add(1, Ordering::Relaxed) % self.endpoints.len();
+        let mut endpoint = self.next.fetch_add(1, Ordering::Relaxed) % self.app_service.endpoints().len();
         let mut reuse = true;
         let mut attempt = 0;
         loop {
             attempt += 1;
             let connection = match self.connection(endpoint, reuse).await {
                 Ok(connection) => connection,
-                Err(reason) if attempt >= ATTEMPTS || self.endpoints.len() == 1 => {
+                Err(reason) if attempt >= ATTEMPTS || self.app_service.endpoints().len() == 1 => {
                     return Err(Refusal::NotSent(reason));
                 }
                 Err(reason) => {
                     tracing::debug!(reason, "connecting failed, trying the next endpoint");
-                    endpoint = (endpoint + 1) % self.endpoints.len();
+                    endpoint = (endpoint + 1) % self.app_service.endpoints().len();
                     continue;
                 }
             };
@@ -146,13 +119,13 @@ impl Upstream {
         if reuse && let Some(kept) = self.pool.idle(endpoint).await {
             return Ok(kept);
         }
-        self.pool.connect(endpoint, &self.endpoints[endpoint]).await
+        self.pool.connect(endpoint, &self.app_service).await
     }
 
     /// The headers that depend on where and when the request goes.
     fn address(&self, request: &mut Request<Full<Bytes>>, endpoint: usize, deadline: Instant) {
-        let host = HeaderValue::try_from(&self.endpoints[endpoint].authority)
-            .expect("an authority that was parsed at start is a header value");
+        let host = HeaderValue::try_from(self.app_service.host(endpoint))
+            .expect("a host that was parsed at start is a header value");
         let left = deadline.saturating_duration_since(Instant::now());
         // App-service's own answer says whether anything was changed, ours cannot: it has to come in time to be sent on.
         let left = left.saturating_sub((left / 10).min(RETURN_TIME)).as_millis();
@@ -198,27 +171,25 @@ impl Call {
     }
 
     fn end(self, outcome: Result<StatusCode, &Refusal>) {
-        let (status, kind) = match outcome {
+        let (label, value) = match outcome {
             Ok(status) => {
                 self.span.record("http.response.status_code", status.as_u16());
-                (status.as_str().to_owned(), "")
+                ("http_response_status_code", status.as_str().to_owned())
             }
             Err(refusal) => {
                 let kind = refusal.shape().slug;
                 self.span.record("error.type", kind);
-                (String::new(), kind)
+                ("error_type", kind.to_owned())
             }
         };
         if !outcome.is_ok_and(|status| !status.is_server_error()) {
             self.span.record("otel.status_code", "ERROR");
         }
-        // An empty label is none: there is either a status or an error.
         metrics::histogram!(
             "http_client_request_duration_seconds",
             "peer_service" => "app-service",
             "http_request_method" => self.method.to_string(),
-            "http_response_status_code" => status,
-            "error_type" => kind,
+            label => value,
         )
         .record(self.started.elapsed().as_secs_f64());
     }
@@ -287,7 +258,7 @@ mod tests {
             closed.send(()).unwrap();
             answer(&listener);
         });
-        let upstream = Upstream::new(vec![format!("http://{address}").parse().unwrap()]);
+        let upstream = Upstream::new(AppServiceArgs::at(&format!("http://{address}")));
         assert_eq!(post(&upstream).await.unwrap(), StatusCode::OK);
         // The connection's task gets to see that the answer has ended.
         for _ in 0..10 {

@@ -3,26 +3,31 @@
 //! What every client of this system needs (addresses, identity, connection behaviour) is set here; what only a consumer or only the
 //! relay's producer needs is set where that client is made.
 
-use std::fmt;
+use std::path::Path;
 
 use rdkafka::ClientConfig;
+use secret::{Secret, Setting, Unreadable};
+use tls::{BadFile, ClientArgs};
 
 /// How to reach and authenticate to the brokers.
 ///
 /// `Debug` shows everything but the password.
-#[derive(Clone, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
     /// Brokers to bootstrap from, `host:port`, separated by commas.
     #[arg(long = "kafka-bootstrap-servers", env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "HOST:PORT,…", value_parser = parse_servers)]
     pub bootstrap_servers: String,
 
-    /// Transport and authentication of the broker's listener.
+    /// Transport and authentication of the broker's listener. With SSL and SASL_SSL the broker's certificate has to bear the name that
+    /// it is reached by.
     #[arg(
         long = "kafka-security-protocol",
         env = "KAFKA_SECURITY_PROTOCOL",
         default_value = "PLAINTEXT",
-        value_parser = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+        ignore_case = true,
+        value_parser = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        requires_ifs = [("SASL_PLAINTEXT", SaslPassword::ENV), ("SASL_SSL", SaslPassword::ENV)]
     )]
     pub security_protocol: String,
 
@@ -39,9 +44,11 @@ pub struct KafkaArgs {
     #[arg(long = "kafka-sasl-username", env = "KAFKA_SASL_USERNAME", required_if_eq_any = WITH_SASL)]
     pub sasl_username: Option<String>,
 
-    /// SASL password; needed with SASL_PLAINTEXT and SASL_SSL.
-    #[arg(long = "kafka-sasl-password", env = "KAFKA_SASL_PASSWORD", hide_env_values = true, required_if_eq_any = WITH_SASL)]
-    pub sasl_password: Option<String>,
+    #[command(flatten)]
+    pub sasl_password: Option<Secret<SaslPassword>>,
+
+    #[command(flatten)]
+    pub tls: ClientArgs<Brokers>,
 }
 
 const WITH_SASL: [(&str, &str); 2] = [
@@ -49,13 +56,55 @@ const WITH_SASL: [(&str, &str); 2] = [
     ("security_protocol", "SASL_SSL"),
 ];
 
+/// `KAFKA_SASL_PASSWORD`.
+pub struct SaslPassword;
+
+impl Setting for SaslPassword {
+    const ENV: &'static str = "KAFKA_SASL_PASSWORD";
+    const VALUE_NAME: &'static str = "PASSWORD";
+    const HELP: &'static str = "SASL password; needed with SASL_PLAINTEXT and SASL_SSL";
+    const REQUIRED: bool = false;
+
+    fn check(password: &str) -> Result<(), String> {
+        if password.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// `KAFKA_SSL_CA_FILE` and its companions.
+pub struct Brokers;
+
+impl tls::Peer for Brokers {
+    const PREFIX: &'static str = "KAFKA_SSL";
+    const NAME: &'static str = "the broker";
+}
+
+/// No client can be made with the settings as they are now.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error(transparent)]
+    Secret(#[from] Unreadable),
+    #[error(transparent)]
+    File(#[from] BadFile),
+    #[error("TLS files are given for Kafka, but KAFKA_SECURITY_PROTOCOL is neither SSL nor SASL_SSL")]
+    NoTls,
+}
+
 impl KafkaArgs {
     /// The configuration that every client shares. `client_id` is the process's name: brokers show it in their logs and quotas.
-    pub fn client(&self, client_id: &str) -> ClientConfig {
+    ///
+    /// It holds the password and the certificates as their files are *now*, and librdkafka keeps what it was made with for all its
+    /// connections. A client that was made with others ([`same_secrets`]) should be replaced: something was rotated.
+    ///
+    /// # Errors
+    /// When a file cannot be read or used.
+    pub fn client(&self, client_id: &str) -> Result<ClientConfig, Unusable> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.bootstrap_servers)
-            .set("security.protocol", &self.security_protocol)
+            .set("security.protocol", self.security_protocol.to_ascii_uppercase())
             .set("client.id", client_id)
             // Off by default. Without it a connection that a firewall or a dead broker dropped silently is noticed only by a request's
             // own timeout.
@@ -65,30 +114,72 @@ impl KafkaArgs {
             .set("reconnect.backoff.max.ms", "2000")
             // Default true: at debug level only noise, because an idle connection that the broker closes is normal.
             .set("log.connection.close", "false");
-        let sasl = [
+        for (setting, value) in [
             ("sasl.mechanism", &self.sasl_mechanism),
             ("sasl.username", &self.sasl_username),
-            ("sasl.password", &self.sasl_password),
-        ];
-        for (setting, value) in sasl {
+        ] {
             if let Some(value) = value {
                 config.set(setting, value);
             }
         }
-        config
+        if let Some(password) = &self.sasl_password {
+            config.set("sasl.password", password.read()?);
+        }
+        self.set_tls(&mut config)?;
+        Ok(config)
+    }
+
+    /// What is wrong with the settings; nothing is connected to.
+    pub fn fault(&self) -> Option<String> {
+        if let Err(error) = self.client("check") {
+            return Some(error.to_string());
+        }
+        if self.tls.is_empty() {
+            return None;
+        }
+        let error = self.tls.client().config(tls::Verify::Full).err()?;
+        Some(format!("TLS to Kafka: {error}"))
+    }
+
+    fn set_tls(&self, config: &mut ClientConfig) -> Result<(), Unusable> {
+        if !self.security_protocol.to_ascii_uppercase().ends_with("SSL") {
+            return if self.tls.is_empty() {
+                Ok(())
+            } else {
+                Err(Unusable::NoTls)
+            };
+        }
+        // The default since librdkafka 2; what the whole rests on is said here.
+        config.set("ssl.endpoint.identification.algorithm", "https");
+        // As content and not as paths, so that a rotated file shows as another configuration.
+        let files = self.tls.files();
+        if let Some(ca) = &files.ca {
+            config.set("ssl.ca.pem", text(ca)?);
+        }
+        if let Some((certificate, key)) = &files.identity {
+            config.set("ssl.certificate.pem", text(certificate)?);
+            config.set("ssl.key.pem", text(key)?);
+        }
+        Ok(())
     }
 }
 
-impl fmt::Debug for KafkaArgs {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("KafkaArgs")
-            .field("bootstrap_servers", &self.bootstrap_servers)
-            .field("security_protocol", &self.security_protocol)
-            .field("sasl_mechanism", &self.sasl_mechanism)
-            .field("sasl_username", &self.sasl_username)
-            .field("sasl_password", &self.sasl_password.as_ref().map(|_| "***"))
-            .finish()
-    }
+/// Whether two configurations hold the same password and certificates. (rdkafka's own view of a configuration blots them out.)
+pub fn same_secrets(one: &ClientConfig, other: &ClientConfig) -> bool {
+    let secrets = [
+        "sasl.password",
+        "ssl.ca.pem",
+        "ssl.certificate.pem",
+        "ssl.key.pem",
+    ];
+    secrets
+        .iter()
+        .all(|setting| one.get(setting) == other.get(setting))
+}
+
+fn text(path: &Path) -> Result<String, BadFile> {
+    // PEM is ASCII; what else a file holds between the blocks is nothing to librdkafka.
+    tls::read_pem(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// librdkafka takes any text here and then logs failed look-ups for ever; a typing mistake should end the start instead.
@@ -128,7 +219,7 @@ mod tests {
 
     #[test]
     fn sasl_settings_reach_the_client_configuration() {
-        let config = parse(SASL).unwrap().client("email-consumer");
+        let config = parse(SASL).unwrap().client("email-consumer").unwrap();
         for (setting, expected) in [
             ("bootstrap.servers", "127.0.0.1:9092"),
             ("security.protocol", "SASL_PLAINTEXT"),
@@ -174,8 +265,27 @@ mod tests {
 
     #[test]
     fn without_sasl_nothing_but_the_servers_is_needed() {
-        let config = parse("--kafka-bootstrap-servers a:1,b:2").unwrap().client("x");
+        let config = parse("--kafka-bootstrap-servers a:1,b:2")
+            .unwrap()
+            .client("x")
+            .unwrap();
         assert_eq!(config.get("sasl.mechanism"), None);
         assert_eq!(config.get("security.protocol"), Some("PLAINTEXT"));
+    }
+
+    #[test]
+    fn the_name_of_a_protocol_may_be_lower_case_and_files_need_tls() {
+        let args = parse("--kafka-bootstrap-servers a:1 --kafka-security-protocol ssl").unwrap();
+        let config = args.client("x").unwrap();
+        assert_eq!(config.get("security.protocol"), Some("SSL"));
+        assert_eq!(config.get("ssl.endpoint.identification.algorithm"), Some("https"));
+        let mut plain = parse("--kafka-bootstrap-servers a:1").unwrap();
+        plain.tls = tls::ClientFiles {
+            ca: Some("/ca.pem".into()),
+            identity: None,
+        }
+        .into();
+        let error = plain.client("x").unwrap_err().to_string();
+        assert!(error.contains("KAFKA_SECURITY_PROTOCOL"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod arena;
 pub mod benches;
+pub mod fuzz;
 pub mod ledger;
 pub mod load;
 mod log_watch;

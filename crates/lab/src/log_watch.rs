@@ -52,7 +52,7 @@ struct Shared {
 impl LogWatch {
     /// Begins to read `topics`, each of which has `partitions` partitions.
     pub fn start(kafka: &KafkaArgs, topics: &[events::topics::Topic]) -> anyhow::Result<LogWatch> {
-        let mut config = kafka.client("lab");
+        let mut config = kafka.client("lab")?;
         // It belongs to no group and commits nothing, but librdkafka does not start without a name.
         config.set("group.id", "lab").set("enable.auto.commit", "false");
         let mut assignment = TopicPartitionList::new();

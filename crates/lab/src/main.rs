@@ -1,7 +1,7 @@
 //! `cargo lab`: chaos, benchmarks and the ledger.
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use lab::benches::{Bench, idle, smoke};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
 use lab::scenarios::{Scenario, kill, roll};
-use lab::{Arena, Folder};
+use lab::{Arena, Folder, fuzz};
 use serde::Serialize;
 
 /// Faults, measurements and the ledger that tells whether the system kept its promises.
@@ -39,6 +39,9 @@ enum Verb {
         #[command(flatten)]
         output: Output,
     },
+    /// Generate requests from the API's document and hold the answers against it, on a stack of its own: schemathesis, with all
+    /// its checks
+    Fuzz(fuzz::Plan),
     /// Compare what the databases of the running `cargo stack up` hold: exits with 0 when it balances, 1 when it does not, and 75
     /// when the system did not stand still
     Ledger {
@@ -91,6 +94,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Scenario::Kill(plan) => chaos_kill(plan, &output).await,
             Scenario::Roll(plan) => chaos_roll(plan, &output).await,
         },
+        Verb::Fuzz(plan) => fuzz_api(plan).await,
         Verb::Ledger { wait, output } => {
             let sources = Sources::of_running(&stack::find_root()?)?;
             let ledger = Ledger::read(&sources, Duration::from_secs(wait)).await?;
@@ -102,6 +106,19 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             })
         }
     }
+}
+
+async fn fuzz_api(plan: fuzz::Plan) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("fuzz")?;
+    let mut options = folder.options(&binaries)?;
+    options.fsync = false;
+    let arena = Arena::up(folder, options).await?;
+    let said = fuzz::run(&arena.stack, plan).await;
+    arena.down().await;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", said?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn bench_smoke(output: &Output) -> anyhow::Result<ExitCode> {

@@ -31,15 +31,15 @@ pub struct Unstated {
 /// committed past `append_in_txn`.
 #[derive(Debug, Clone)]
 pub struct Check<A> {
-    database_url: String,
+    database: database::Access,
     source: &'static str,
     aggregates: PhantomData<fn() -> A>,
 }
 
 impl<A: Aggregates> Check<A> {
-    pub fn new(database_url: String, source: &'static str) -> Check<A> {
+    pub fn new(database: database::Access, source: &'static str) -> Check<A> {
         Check {
-            database_url,
+            database,
             source,
             aggregates: PhantomData,
         }
@@ -70,7 +70,7 @@ impl<A: Aggregates> Check<A> {
 
     /// All tables once.
     async fn pass(&self, stop: &mut Stop) -> anyhow::Result<()> {
-        let mut conn = database::dedicated(&self.database_url, self.source).await?;
+        let mut conn = database::dedicated(&self.database, self.source).await?;
         let mut found = 0_u32;
         for table in A::TABLES {
             let mut after = Uuid::nil();

@@ -68,11 +68,11 @@ impl Command {
     /// When the database is not reached or refuses; for [`Command::Check`], also when something is missing.
     pub async fn run<A: Aggregates>(
         self,
-        database_url: &str,
+        database: &database::Access,
         aggregates: &A,
         out: &mut (impl std::io::Write + Send),
     ) -> anyhow::Result<()> {
-        let mut conn = database::dedicated(database_url, "outbox command").await?;
+        let mut conn = database::dedicated(database, "outbox command").await?;
         match self {
             Command::Status => status(&mut conn, out).await,
             Command::Replay { from, sink, dry_run } => replay(&mut conn, &sink, from, dry_run, out).await,

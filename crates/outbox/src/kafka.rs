@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use envelope::Scratch;
 use kafka::KafkaArgs;
-use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::Notify;
 use tracing::Span;
 
@@ -28,6 +28,9 @@ mod allowed {
     pub(super) type Record<'a> = rdkafka::producer::BaseRecord<'a, [u8], [u8], std::sync::Arc<super::Report>>;
 }
 use allowed::{Producer, Record};
+
+/// How often the secrets' files are looked at, while there is something to publish.
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
 
 /// After so many records other tasks of the thread get their turn: a page takes milliseconds.
 const ROWS_AT_ONCE: usize = 256;
@@ -66,13 +69,35 @@ impl KafkaSink {
         let args = self.args.clone();
         // Making a client, asking for metadata and dropping a client all block.
         let connecting = tokio::task::spawn_blocking(move || {
-            topics::check(&args.kafka.client(args.source), &args.topics)?;
-            producer(&args).map_err(|error| SinkError::new(class(&error), error))
+            let config = client(&args)?;
+            topics::check(&config, &args.topics)?;
+            let producer = producer(config.clone()).map_err(|error| SinkError::new(class(&error), error))?;
+            Ok(Live {
+                producer: Some(producer),
+                config,
+                compared: Instant::now(),
+            })
         });
-        let connected = connecting.await;
-        connected
+        connecting
+            .await
             .unwrap_or_else(|panicked| Err(SinkError::new("other", panicked)))
-            .map(|producer| Live(Some(producer)))
+    }
+
+    /// Whether the producer was made with a password or certificates that have been rotated since. librdkafka keeps what it
+    /// was made with; between two pages nothing is outstanding, so another can take over without a fact out of order.
+    fn is_outdated(&self, live: &mut Live) -> bool {
+        if live.compared.elapsed() < COMPARE_EVERY {
+            return false;
+        }
+        live.compared = Instant::now();
+        match client(&self.args) {
+            Ok(config) => !kafka::same_secrets(&config, &live.config),
+            Err(error) => {
+                // The old one's connections are good; should they end, the page's deadline does the rest.
+                tracing::warn!(%error, "a password or certificate for Kafka was rotated, but cannot be used");
+                false
+            }
+        }
     }
 }
 
@@ -83,7 +108,11 @@ impl Sink for KafkaSink {
         // Taken out for as long as records are in flight. Unless all of them are acknowledged the producer is dropped
         // with everything that it still holds: records behind a failed one may have gone out, and only a new producer
         // that starts again at the page's first row keeps first copies in order.
-        let live = match self.live.take() {
+        let kept = self.live.take().and_then(|mut live| {
+            let outdated = self.is_outdated(&mut live);
+            (!outdated).then_some(live)
+        });
+        let live = match kept {
             Some(live) => live,
             None => self.connect().await?,
         };
@@ -98,8 +127,13 @@ impl Sink for KafkaSink {
     }
 }
 
-fn producer(args: &KafkaSinkArgs) -> Result<Producer, KafkaError> {
-    let mut config = args.kafka.client(args.source);
+/// With the password and the certificates as they are now.
+fn client(args: &KafkaSinkArgs) -> Result<ClientConfig, SinkError> {
+    let client = args.kafka.client(args.source);
+    client.map_err(|error| SinkError::new("unusable", error))
+}
+
+fn producer(mut config: ClientConfig) -> Result<Producer, KafkaError> {
     config
         // A fact is published once a majority of in-sync replicas has it.
         .set("acks", "all")
@@ -259,17 +293,22 @@ impl ProducerContext for Deliveries {
 }
 
 /// A producer that is purged and ended when it is dropped, on a thread of its own, because that blocks.
-struct Live(Option<Producer>);
+struct Live {
+    producer: Option<Producer>,
+    /// What it was made with, and when that was last compared with what the files say.
+    config: ClientConfig,
+    compared: Instant,
+}
 
 impl Live {
     fn producer(&self) -> &Producer {
-        self.0.as_ref().expect("only drop takes it")
+        self.producer.as_ref().expect("only drop takes it")
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        if let Some(producer) = self.0.take() {
+        if let Some(producer) = self.producer.take() {
             std::thread::spawn(move || {
                 producer.purge(PurgeConfig::default().queue().inflight());
                 drop(producer);

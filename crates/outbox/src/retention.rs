@@ -18,7 +18,7 @@ const BETWEEN: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct Retention {
     /// As the role that may call `outbox_delete_published`.
-    pub database_url: String,
+    pub database: database::Access,
     /// Names the connection.
     pub source: &'static str,
     /// How long rows stay: as far back as a replay may go.
@@ -59,7 +59,7 @@ impl Retention {
 
     /// Deletes chunk by chunk until one isn't full.
     async fn sweep(&self, stop: &mut Stop) -> anyhow::Result<i64> {
-        let mut conn = database::dedicated(&self.database_url, self.source).await?;
+        let mut conn = database::dedicated(&self.database, self.source).await?;
         let mut sum = 0;
         loop {
             let deleted = delete_chunk(&mut conn, self.keep, CHUNK).await?;

@@ -30,7 +30,7 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct TailArgs {
     /// The database that holds the outbox, as the role that may read it; the primary.
-    pub database_url: String,
+    pub database: database::Access,
     /// The process: names its connections and the owner of the lease.
     pub source: &'static str,
     /// How far back the sink has to be fed again when its store forgot; for a cache, its longest time to live.
@@ -386,5 +386,5 @@ async fn measure(meter: &Meter, at: &mut Position, next: Option<&Page>) -> anyho
 }
 
 async fn connect(args: &TailArgs, sink: &str) -> anyhow::Result<AsyncPgConnection> {
-    database::dedicated(&args.database_url, &format!("{} {sink}", args.source)).await
+    database::dedicated(&args.database, &format!("{} {sink}", args.source)).await
 }

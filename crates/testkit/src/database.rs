@@ -39,7 +39,7 @@ impl Database {
             server,
         };
         let args = MigrateArgs {
-            database_url: database.owner_url(),
+            access: (&database.owner_url()).into(),
         };
         database::migrate(&args, migrations)
             .await
@@ -65,7 +65,7 @@ impl Database {
     /// A pool of 10 connections as the runtime role.
     pub fn pool(&self) -> database::Pool {
         let args = DatabaseArgs {
-            database_url: self.runtime_url(),
+            access: (&self.runtime_url()).into(),
             db_max_connections: 10,
             start_timeout: Duration::from_secs(30),
         };

@@ -3,6 +3,8 @@ use std::time::Duration;
 use kafka::KafkaArgs;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use secret::Secret;
+use tls::ClientArgs;
 use uuid::Uuid;
 
 use crate::{address, eventually};
@@ -17,7 +19,8 @@ pub fn kafka_args() -> KafkaArgs {
         security_protocol: "SASL_PLAINTEXT".to_owned(),
         sasl_mechanism: Some("PLAIN".to_owned()),
         sasl_username: Some(address("PLUMBLINE_TEST_KAFKA_USER")),
-        sasl_password: Some(address("PLUMBLINE_TEST_KAFKA_PASSWORD")),
+        sasl_password: Some(Secret::of(address("PLUMBLINE_TEST_KAFKA_PASSWORD"))),
+        tls: ClientArgs::default(),
     }
 }
 
@@ -26,6 +29,7 @@ pub async fn topic(prefix: &str, partitions: i32) -> String {
     let name = format!("{prefix}-{}", Uuid::now_v7().simple());
     let admin: AdminClient<DefaultClientContext> = kafka_args()
         .client(CLIENT)
+        .expect("no file is read")
         .create()
         .unwrap_or_else(|error| panic!("cannot make an admin client: {error}"));
     let wanted = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));

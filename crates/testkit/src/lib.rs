@@ -3,14 +3,20 @@
 //! `cargo stack test` starts the servers and says through the environment where they are. Every test makes what it needs anew (a
 //! [`Database`], a [`topic`]) and so shares nothing with the others. Everything here panics when it fails, because only a test calls it.
 
+mod broker;
+mod certificates;
 mod database;
 mod eventually;
+mod https;
 mod judge;
 mod kafka;
 mod produce;
 
+pub use broker::{Broker, Listener};
+pub use certificates::{Authority, Identity};
 pub use database::Database;
 pub use eventually::eventually;
+pub use https::https_get;
 pub use judge::{Verdict, Version, judge};
 pub use kafka::{kafka_args, topic};
 pub use produce::{produce, produce_as};

@@ -64,6 +64,7 @@ fn producer() -> &'static FutureProducer {
 
 fn producer_of(args: &KafkaArgs) -> KafkaResult<FutureProducer> {
     args.client(CLIENT)
+        .unwrap_or_else(|error| panic!("{error}"))
         // Default 5 min: a test that cannot produce should say so before anyone gives up on it.
         .set("message.timeout.ms", LIMIT.as_millis().to_string())
         .create()

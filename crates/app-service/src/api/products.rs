@@ -9,21 +9,34 @@ pub(crate) mod list;
 
 use domain::{Product, ProductId, Stock};
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::shape;
 
 /// A product, as all of its endpoints answer with it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Product, example = json!({
+    "id": "0198c5b7-5c00-7d2f-9a4c-0e2b6f8d1c3a", "sku": "MUG-BLUE", "name": "Blue mug", "description": "Holds 0.3 l.",
+    "price_minor": 1250, "currency": "EUR", "status": "active", "availability": "in_stock", "version": 1
+}))]
 pub(crate) struct ProductBody<'a> {
+    #[schema(schema_with = shape::id)]
     id: ProductId,
+    #[schema(schema_with = shape::sku)]
     sku: &'a str,
+    #[schema(schema_with = shape::product_name)]
     name: &'a str,
+    #[schema(schema_with = shape::description)]
     description: &'a str,
+    #[schema(schema_with = shape::price_minor)]
     price_minor: i64,
-    /// ISO 4217.
+    #[schema(schema_with = shape::currency)]
     currency: String,
-    /// `draft`, `active` or `discontinued`.
+    #[schema(schema_with = shape::product_status)]
     status: &'static str,
-    /// `in_stock` or `sold_out`.
+    #[schema(schema_with = shape::availability)]
     availability: &'static str,
+    #[schema(schema_with = shape::version)]
     version: i64,
 }
 
@@ -44,10 +57,14 @@ impl ProductBody<'_> {
 }
 
 /// How many of a product there are, as its endpoints answer with it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stock, example = json!({"product_id": "0198c5b7-5c00-7d2f-9a4c-0e2b6f8d1c3a", "quantity": 10, "version": 1}))]
 pub(crate) struct StockBody {
+    #[schema(schema_with = shape::id)]
     product_id: ProductId,
+    #[schema(schema_with = shape::quantity)]
     quantity: i64,
+    #[schema(schema_with = shape::version)]
     version: i64,
 }
 

@@ -115,9 +115,11 @@ impl Scene {
             _ => json!({}),
         };
         let method: Method = method.parse().unwrap();
-        let request = self
-            .shop
-            .request(caller, method.clone(), &path.replace("{id}", &id));
+        let request = self.shop.request(
+            caller,
+            method.clone(),
+            &path.replace("{id}", &id).replace("{file}", "index.html"),
+        );
         if method == Method::GET {
             request
         } else {

@@ -16,5 +16,6 @@ mod pages;
 mod preconditions;
 mod shop;
 mod stock;
+mod strictness;
 mod trouble;
 mod wrong;

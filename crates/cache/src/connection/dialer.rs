@@ -1,6 +1,5 @@
 //! How a connection is made: to one Redis, or to all masters of a cluster.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_redis::redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -11,7 +10,7 @@ use deadpool_redis::redis::{
 };
 use tokio::time::timeout;
 
-use crate::args::{CacheArgs, Topology};
+use crate::args::{CacheArgs, Redis, Target, Topology, Unusable};
 use crate::clock::Clock;
 
 /// To connect, authenticate and have a first answer.
@@ -23,17 +22,11 @@ const QUEUE: usize = 256;
 /// How often a cluster's client follows a redirection, or asks for the map again, within a command's limit.
 const CLUSTER_RETRIES: u32 = 3;
 
-/// Makes connections.
+/// Makes connections, each with the URL and the files as they are then.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    target: Target,
+    redis: Redis,
     command_limit: Duration,
-}
-
-#[derive(Clone)]
-enum Target {
-    Single(Client),
-    Cluster(Arc<ClusterClient>),
 }
 
 /// A shared connection, cheap to clone.
@@ -45,25 +38,12 @@ pub(crate) enum Connection {
 
 impl Dialer {
     /// # Errors
-    /// When what the URL asks for is not in this build.
-    pub(crate) fn new(args: &CacheArgs) -> Result<Dialer, RedisError> {
-        let command_limit = args.redis_command_timeout;
-        let target = match args.redis_url.topology() {
-            Topology::Single(node) => Target::Single(Client::open(node.clone())?),
-            Topology::Cluster(nodes) => {
-                let client = ClusterClient::builder(nodes.clone())
-                    .connection_timeout(CONNECT_LIMIT)
-                    .response_timeout(command_limit)
-                    .retries(CLUSTER_RETRIES)
-                    .min_retry_wait(1)
-                    .max_retry_wait(10)
-                    .build()?;
-                Target::Cluster(Arc::new(client))
-            }
-        };
+    /// When the settings cannot be used.
+    pub(crate) fn new(args: &CacheArgs) -> Result<Dialer, Unusable> {
+        args.redis.read()?;
         Ok(Dialer {
-            target,
-            command_limit,
+            redis: args.redis.clone(),
+            command_limit: args.redis_command_timeout,
         })
     }
 
@@ -74,13 +54,20 @@ impl Dialer {
     /// Connects, and learns the time. The kernel accepts connections for a process that hangs; only an answer shows that
     /// it lives.
     pub(crate) async fn dial(&self, clock: &Clock) -> Result<Connection, RedisError> {
-        let limit = match &self.target {
-            Target::Single(_) => CONNECT_LIMIT,
-            Target::Cluster(_) => CLUSTER_CONNECT_LIMIT,
+        let target = self.redis.read().map_err(|error| {
+            RedisError::from((
+                ErrorKind::InvalidClientConfig,
+                "unusable settings",
+                error.to_string(),
+            ))
+        })?;
+        let limit = match &target.topology {
+            Topology::Single(_) => CONNECT_LIMIT,
+            Topology::Cluster(_) => CLUSTER_CONNECT_LIMIT,
         };
         let limit = limit.max(self.command_limit);
         timeout(limit, async {
-            let mut connection = self.connect(limit).await?;
+            let mut connection = self.connect(target, limit).await?;
             let (seconds, micros): (u64, u64) = cmd("TIME").query_async(&mut connection).await?;
             clock.learn(seconds * 1000 + micros / 1000);
             Ok(connection)
@@ -89,9 +76,13 @@ impl Dialer {
         .unwrap_or_else(|_| Err((ErrorKind::Io, "no answer within the time to connect").into()))
     }
 
-    async fn connect(&self, limit: Duration) -> Result<Connection, RedisError> {
-        match &self.target {
-            Target::Single(client) => {
+    async fn connect(&self, target: Target, limit: Duration) -> Result<Connection, RedisError> {
+        match target.topology {
+            Topology::Single(node) => {
+                let client = match target.certificates {
+                    Some(certificates) => Client::build_with_tls(node, certificates)?,
+                    None => Client::open(node)?,
+                };
                 // The limit of a command is the caller's, who can tell Redis's slowness from its own.
                 let settings = AsyncConnectionConfig::new()
                     .set_connection_timeout(Some(limit))
@@ -100,7 +91,18 @@ impl Dialer {
                 let connection = client.get_multiplexed_async_connection_with_config(&settings);
                 Ok(Connection::Single(connection.await?))
             }
-            Target::Cluster(client) => Ok(Connection::Cluster(client.get_async_connection().await?)),
+            Topology::Cluster(nodes) => {
+                let mut client = ClusterClient::builder(nodes)
+                    .connection_timeout(CONNECT_LIMIT)
+                    .response_timeout(self.command_limit)
+                    .retries(CLUSTER_RETRIES)
+                    .min_retry_wait(1)
+                    .max_retry_wait(10);
+                if let Some(certificates) = target.certificates {
+                    client = client.certs(certificates);
+                }
+                Ok(Connection::Cluster(client.build()?.get_async_connection().await?))
+            }
         }
     }
 }

@@ -15,5 +15,6 @@ mod scripts;
 mod server;
 mod shelf;
 mod tail;
+mod tls;
 mod trouble;
 mod wrong;

@@ -28,7 +28,7 @@ pub(crate) fn settings(url: &str) -> CacheArgs {
         // Nothing publishes a watermark here.
         cache_staleness_bound: Duration::ZERO,
         cache_audit_every: 0,
-        ..CacheArgs::at(url.parse().unwrap())
+        ..CacheArgs::at(url)
     }
 }
 

@@ -9,4 +9,5 @@ mod exit_codes;
 mod http;
 mod logs;
 mod shutdown;
+mod tls;
 mod traces;

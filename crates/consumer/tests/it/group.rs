@@ -73,6 +73,7 @@ async fn a_member_that_vanishes_is_replaced_and_nothing_is_lost_or_repeated() {
 fn committed_in_kafka(group_and_topic: &str) -> Vec<Offset> {
     let client: BaseConsumer = testkit::kafka_args()
         .client("test")
+        .unwrap()
         .set("group.id", group_and_topic)
         .create()
         .unwrap();

@@ -6,6 +6,7 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 mod migrate;
 mod pool;
+mod tls;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("tests/it/migrations");
 

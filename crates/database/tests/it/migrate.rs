@@ -8,7 +8,7 @@ use crate::{MIGRATIONS, text};
 async fn a_migrated_database_has_nothing_left_to_apply() {
     let database = Database::create("app", MIGRATIONS).await;
     let args = MigrateArgs {
-        database_url: database.owner_url(),
+        access: (&database.owner_url()).into(),
     };
     assert_eq!(migrate(&args, MIGRATIONS).await.unwrap(), 0);
 }
@@ -24,7 +24,7 @@ async fn of_two_migrations_at_once_one_applies_everything_and_the_other_nothing(
         .unwrap();
 
     let args = MigrateArgs {
-        database_url: database.owner_url(),
+        access: (&database.owner_url()).into(),
     };
     let (first, second) = tokio::join!(migrate(&args, MIGRATIONS), migrate(&args, MIGRATIONS));
     let mut applied = [first.unwrap(), second.unwrap()];
@@ -65,7 +65,7 @@ async fn the_runtime_role_cannot_migrate() {
         .await
         .unwrap();
     let args = MigrateArgs {
-        database_url: database.runtime_url(),
+        access: (&database.runtime_url()).into(),
     };
     let error = format!("{:#}", migrate(&args, MIGRATIONS).await.unwrap_err());
     assert!(error.contains("permission denied"), "{error}");

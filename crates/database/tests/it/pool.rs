@@ -10,7 +10,7 @@ use crate::{MIGRATIONS, text};
 
 fn args(database_url: String, db_max_connections: usize) -> DatabaseArgs {
     DatabaseArgs {
-        database_url,
+        access: (&database_url).into(),
         db_max_connections,
         start_timeout: Duration::from_secs(30),
     }

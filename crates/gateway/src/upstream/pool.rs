@@ -5,15 +5,19 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
+use tls::Verify;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::Endpoint;
+use super::AppServiceArgs;
 
 /// Shorter than app-service's lame duck: during it, idle connections to a replica that is going away run out by
 /// themselves, and none is closed from the other side just when a request is written to it.
 const IDLE: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// For TLS on top of that.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Idle connections kept to one endpoint.
 const MOST_IDLE: usize = 64;
 /// App-service's heads are small; a larger one is a fault.
@@ -84,27 +88,28 @@ impl Pool {
     pub(super) async fn connect(
         self: &Arc<Pool>,
         endpoint: usize,
-        to: &Endpoint,
+        app_service: &AppServiceArgs,
     ) -> Result<Connection, String> {
+        let to = &app_service.endpoints()[endpoint];
+        let failed = |error: &dyn std::error::Error| format!("{}: {error}", to.authority);
         let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(&to.authority)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(format!("{}: {error}", to.authority)),
+            Ok(stream) => stream.map_err(|error| failed(&error))?,
             Err(_) => return Err(format!("{}: connecting took too long", to.authority)),
         };
-        let failed = |error: &dyn std::error::Error| format!("{}: {error}", to.authority);
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
-        let (sender, connection) = Builder::new()
-            .max_header_size(MOST_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| failed(&error))?;
-        // It ends when the sender is dropped or the other side closes; whoever waits for an answer hears of errors.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to app-service ended");
-            }
-        });
-        Ok(self.connection(sender, endpoint))
+        let sender = if to.tls {
+            let config = app_service.tls.client().config(Verify::Full);
+            let config = config.map_err(|error| failed(&error))?;
+            let handshake = tls::connect(config, app_service.server_name(endpoint), stream);
+            let stream = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+                Ok(stream) => stream.map_err(|error| failed(&error))?,
+                Err(_) => return Err(format!("{}: the TLS handshake took too long", to.authority)),
+            };
+            speak_http(stream).await
+        } else {
+            speak_http(stream).await
+        };
+        Ok(self.connection(sender.map_err(|error| failed(&error))?, endpoint))
     }
 
     fn connection(self: &Arc<Pool>, sender: Sender, endpoint: usize) -> Connection {
@@ -118,4 +123,21 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn speak_http<S>(stream: S) -> hyper::Result<Sender>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = Builder::new()
+        .max_header_size(MOST_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    // It ends when the sender is dropped or the other side closes; whoever waits for an answer hears of errors.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to app-service ended");
+        }
+    });
+    Ok(sender)
 }

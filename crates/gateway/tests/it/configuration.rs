@@ -204,7 +204,7 @@ fn an_issuer_that_is_not_the_configured_one_is_named() {
 fn an_app_service_url_is_a_scheme_a_host_and_a_port() {
     for url in [
         "127.0.0.1:8081",
-        "https://a:1",
+        "ftp://a:1",
         "http://a:1/path",
         "http://u@a:1",
         "http://a:1?q",

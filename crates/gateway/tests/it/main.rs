@@ -5,6 +5,7 @@
 mod client;
 mod keys;
 mod process;
+mod tls;
 mod upstream;
 mod wrong;
 

@@ -58,8 +58,8 @@ fn a_request_that_could_be_read_in_two_ways_is_refused() {
         ),
         (
             raw("TRACE /v1/things HTTP/1.1\nHost: a\n\n"),
-            501,
-            "method-not-implemented",
+            405,
+            "method-not-allowed",
         ),
         (
             raw("CONNECT a:1 HTTP/1.1\nHost: a:1\n\n"),

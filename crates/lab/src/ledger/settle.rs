@@ -130,7 +130,7 @@ async fn count(conn: &mut AsyncPgConnection, sql: &str) -> QueryResult<i64> {
 
 /// The end of every partition that somebody consumes.
 async fn ends(sources: &Sources) -> anyhow::Result<BTreeMap<Partition, i64>> {
-    let config = sources.kafka.client("lab");
+    let config = sources.kafka.client("lab")?;
     let mut topics: Vec<String> = sources.topics.values().flatten().cloned().collect();
     topics.sort();
     topics.dedup();

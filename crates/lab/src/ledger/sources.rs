@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use kafka::KafkaArgs;
+use secret::Secret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use stack::{Architecture, External, Stack, Status};
+use tls::ClientArgs;
 use tokio::time::timeout;
 
 /// How long connecting may take.
@@ -156,6 +158,7 @@ fn kafka_args(bootstrap: String, user: String, password: String) -> KafkaArgs {
         security_protocol: if plain { "PLAINTEXT" } else { "SASL_PLAINTEXT" }.to_owned(),
         sasl_mechanism: (!plain).then(|| "PLAIN".to_owned()),
         sasl_username: (!plain).then_some(user),
-        sasl_password: (!plain).then_some(password),
+        sasl_password: (!plain).then(|| Secret::of(password)),
+        tls: ClientArgs::default(),
     }
 }

@@ -16,9 +16,9 @@ page and fails once.
 cargo build --bins && cargo test -p lab --test it -- configuration
 ```
 
-A setting is a flag or a variable; the flag wins. Durations are like `250ms`, `5s` or `1m 30s`. `<binary> check-config` reads what
-`serve` would, prints everything that is wrong at once with what is allowed, and exits with 78, or with 0. Values of secrets are
-never printed.
+A setting is a flag or a variable; the flag wins. Durations are like `250ms`, `5s` or `1m 30s`. What `serve` lists under Telemetry
+every verb takes. `<binary> check-config` reads what `serve` would, prints everything that is wrong at once with what is allowed,
+and exits with 78, or with 0. Values of secrets are never printed.
 
 ";
 

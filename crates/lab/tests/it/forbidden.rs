@@ -7,6 +7,8 @@ use kafka::KafkaArgs;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
+use secret::Secret;
+use tls::ClientArgs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::NoTls;
@@ -35,7 +37,8 @@ fn kafka_args(whole: &WholeStack, process: &str) -> KafkaArgs {
         security_protocol: "SASL_PLAINTEXT".into(),
         sasl_mechanism: Some("PLAIN".into()),
         sasl_username: Some(user),
-        sasl_password: Some(password),
+        sasl_password: Some(Secret::of(password)),
+        tls: ClientArgs::default(),
     }
 }
 
@@ -57,7 +60,7 @@ async fn consumers_cannot_produce(whole: &WholeStack) {
 
 /// Reads partition 0 of the orders' topic as `process`; what the broker says to that.
 async fn read_as(whole: &WholeStack, process: &str) -> Option<KafkaError> {
-    let mut config = kafka_args(whole, process).client("forbidden");
+    let mut config = kafka_args(whole, process).client("forbidden").unwrap();
     config
         .set("group.id", process)
         .set("enable.partition.eof", "true");

@@ -157,7 +157,7 @@ pub(crate) async fn execute(conn: &mut AsyncPgConnection, sql: &str) {
 
 pub(crate) fn run_tail<S: Sink>(database_url: &str, sink: S) -> Running {
     let args = TailArgs {
-        database_url: database_url.to_owned(),
+        database: database_url.into(),
         source: "outbox-test",
         memory: Duration::from_secs(3600),
         rows_are_kept: Duration::from_secs(3600),

@@ -57,7 +57,7 @@ async fn run(fixture: &Fixture, line: &str) -> Result<String, String> {
     let mut out = Vec::new();
     let ran = line
         .command
-        .run(&fixture.database.runtime_url(), &Bumped, &mut out)
+        .run(&fixture.database.runtime_url().as_str().into(), &Bumped, &mut out)
         .await;
     let text = String::from_utf8(out).unwrap();
     match ran {

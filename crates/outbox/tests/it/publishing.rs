@@ -200,8 +200,11 @@ fn incompressible(bytes: usize) -> Vec<u8> {
 
 /// Sets the largest record that the broker takes.
 async fn limit(topic: &str, bytes: usize) {
-    let admin: AdminClient<DefaultClientContext> =
-        testkit::kafka_args().client("outbox-test").create().unwrap();
+    let admin: AdminClient<DefaultClientContext> = testkit::kafka_args()
+        .client("outbox-test")
+        .unwrap()
+        .create()
+        .unwrap();
     let bytes = bytes.to_string();
     let alter = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
     admin

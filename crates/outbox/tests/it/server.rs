@@ -26,7 +26,9 @@ impl OwnServer {
         let kafka = testkit::kafka_args();
         options.external.redis_url = Some(std::env::var("PLUMBLINE_TEST_REDIS").unwrap());
         options.external.kafka_bootstrap = Some(kafka.bootstrap_servers);
-        options.external.kafka_login = kafka.sasl_username.zip(kafka.sasl_password);
+        options.external.kafka_login = kafka
+            .sasl_username
+            .zip(kafka.sasl_password.map(|password| password.read().unwrap()));
         let stack = Stack::servers(options).await.unwrap();
         OwnServer {
             stack: Some(stack),

@@ -106,7 +106,7 @@ pub(crate) fn follow(topic: &'static str) -> Seen {
     let target = Arc::downgrade(&seen.0);
     // An OS thread, because dropping a consumer blocks.
     std::thread::spawn(move || {
-        let mut config = testkit::kafka_args().client("outbox-test");
+        let mut config = testkit::kafka_args().client("outbox-test").unwrap();
         config
             .set("group.id", "unused")
             .set("enable.auto.commit", "false");

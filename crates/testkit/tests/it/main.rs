@@ -53,6 +53,7 @@ async fn a_record_is_read_back_as_it_was_produced() {
 
     let consumer: StreamConsumer = kafka_args()
         .client("test")
+        .unwrap()
         .set("group.id", &topic)
         .set("auto.offset.reset", "earliest")
         .create()

@@ -14,6 +14,15 @@ use crate::read::read;
 use crate::refusal::not_found;
 
 /// `GET /v1/customers/{id}`: oneself, or anybody with `customers:read:any`.
+#[utoipa::path(
+    get,
+    path = "/v1/customers/{id}",
+    tag = "customers",
+    summary = "Read a customer",
+    description = "Oneself, or anybody with `customers:read:any`.",
+    responses((status = 200, description = "The customer.", body = CustomerBody, headers(("ETag" = String, description = "Its version.")))),
+    security(("bearer" = [])),
+)]
 pub(crate) async fn get(
     app: Data<App>,
     call: Call,

@@ -2,6 +2,7 @@ use actix_web::web::Data;
 use chassis::Problem;
 use domain::{CustomerId, OrderId};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::answer::Answer;
 use crate::api::orders::OrderBody;
@@ -15,24 +16,40 @@ use crate::path::Id;
 use crate::query::Query;
 use crate::read::read;
 use crate::refusal::not_found;
+use crate::shape;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Asked {
     /// 1 to 100; 20 when left out.
+    #[param(schema_with = shape::limit)]
     limit: Option<i64>,
     /// `next` of the page before.
+    #[param(schema_with = shape::cursor)]
     cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Orders)]
 struct OrdersBody {
     items: Vec<OrderBody>,
     /// `cursor` of the next page; `null` on the last one.
+    #[schema(schema_with = shape::cursor_or_null, required)]
     next: Option<String>,
 }
 
 /// `GET /v1/customers/{id}/orders`: one's own, or anybody's with `orders:read:any`; the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/customers/{id}/orders",
+    tag = "customers",
+    summary = "List a customer's orders",
+    description = "The newest first. One's own, or anybody's with `orders:read:any`.",
+    params(Asked),
+    responses((status = 200, description = "A page.", body = OrdersBody)),
+    security(("bearer" = [])),
+)]
 pub(crate) async fn orders(
     app: Data<App>,
     call: Call,

@@ -4,6 +4,7 @@ use domain::{Customer, CustomerId, EmailAddress, PersonName};
 use events::fact;
 use identity::Caller;
 use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::CustomerBody;
@@ -14,15 +15,29 @@ use crate::call::Call;
 use crate::models::customer;
 use crate::post::Post;
 use crate::problems::{ALREADY_REGISTERED, EMAIL_NOT_VERIFIED};
+use crate::shape;
 use crate::write::{Decided, write_once};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Ada"}))]
 struct Registration {
+    #[schema(schema_with = shape::person_name)]
     name: String,
 }
 
 /// `POST /v1/customers`: the caller becomes a customer, once.
+#[utoipa::path(
+    post,
+    path = "/v1/customers",
+    tag = "customers",
+    summary = "Register the caller",
+    description = "Once for each caller, with the e-mail address that the token has as verified.",
+    request_body = Registration,
+    responses((status = 201, description = "The customer.", body = CustomerBody, headers(("ETag" = String, description = "Its version."), ("Location" = String, description = "Where it is.")))),
+    security(("bearer" = ["customers:write"])),
+    extensions(("x-problems" = json!(["email-not-verified", "already-registered"]))),
+)]
 pub(crate) async fn register(app: Data<App>, call: Call, post: Post) -> Result<Answer, Problem> {
     let caller = call.with_scope(CUSTOMERS_WRITE)?;
     let email = verified_email(caller)?;

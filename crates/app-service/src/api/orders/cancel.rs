@@ -2,7 +2,7 @@ use actix_web::web::Data;
 use chassis::Problem;
 use domain::OrderId;
 
-use super::answer;
+use super::{OrderBody, answer};
 use crate::answer::Answer;
 use crate::api::scopes::{ORDERS_FULFIL, ORDERS_WRITE};
 use crate::app::App;
@@ -18,6 +18,16 @@ use crate::write::{Decided, write_once};
 
 /// `POST /v1/orders/{id}/cancellation`: puts the goods back into stock. Customers cancel their own orders; whoever
 /// fulfils orders, any.
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{id}/cancellation",
+    tag = "orders",
+    summary = "Cancel an order",
+    description = "Puts the goods back into stock. One's own with `orders:write`, any with `orders:fulfil`.",
+    responses((status = 200, description = "The order as it is now.", body = OrderBody, headers(("ETag" = String, description = "Its version.")))),
+    security(("bearer" = [])),
+    extensions(("x-problems" = json!(["order-not-cancellable", "insufficient-scope"]))),
+)]
 pub(crate) async fn cancel(
     app: Data<App>,
     call: Call,

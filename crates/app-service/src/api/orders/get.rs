@@ -2,7 +2,7 @@ use actix_web::web::Data;
 use chassis::Problem;
 use domain::OrderId;
 
-use super::answer;
+use super::{OrderBody, answer};
 use crate::answer::Answer;
 use crate::api::scopes::ORDERS_READ_ANY;
 use crate::app::App;
@@ -15,6 +15,15 @@ use crate::read::read;
 use crate::refusal::not_found;
 
 /// `GET /v1/orders/{id}`: one's own, or any with `orders:read:any`. Never cached: a customer reads what they just did.
+#[utoipa::path(
+    get,
+    path = "/v1/orders/{id}",
+    tag = "orders",
+    summary = "Read an order",
+    description = "One's own, or any with `orders:read:any`. Never from a cache.",
+    responses((status = 200, description = "The order.", body = OrderBody, headers(("ETag" = String, description = "Its version.")))),
+    security(("bearer" = [])),
+)]
 pub(crate) async fn get(
     app: Data<App>,
     call: Call,

@@ -3,7 +3,7 @@ use chassis::Problem;
 use domain::OrderId;
 use events::fact;
 
-use super::answer;
+use super::{OrderBody, answer};
 use crate::answer::Answer;
 use crate::api::scopes::PAYMENTS_RECORD;
 use crate::app::App;
@@ -16,6 +16,16 @@ use crate::refusal::{self, not_found};
 use crate::write::{Decided, write_once};
 
 /// `POST /v1/orders/{id}/payment`: a payment provider says that the order is paid. A customer can't.
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{id}/payment",
+    tag = "orders",
+    summary = "Record a payment",
+    description = "A payment provider's business; a customer can't.",
+    responses((status = 200, description = "The order as it is now.", body = OrderBody, headers(("ETag" = String, description = "Its version.")))),
+    security(("bearer" = ["payments:record"])),
+    extensions(("x-problems" = json!(["order-not-payable"]))),
+)]
 pub(crate) async fn pay(app: Data<App>, call: Call, id: Id<OrderId>, post: Post) -> Result<Answer, Problem> {
     call.with_scope(PAYMENTS_RECORD)?;
     post.empty()?;

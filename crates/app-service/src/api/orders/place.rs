@@ -4,6 +4,7 @@ use diesel_async::AsyncPgConnection;
 use domain::{MAX_QUANTITY, Order, OrderId, OrderRefusal, Quantity, Selection, StockRefusal};
 use events::{StockCause, fact};
 use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::OrderBody;
@@ -18,22 +19,38 @@ use crate::path;
 use crate::post::Post;
 use crate::problems::NOT_REGISTERED;
 use crate::refusal;
+use crate::shape;
 use crate::write::{Decided, write_once};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"lines": [{"product_id": "0198c5b7-5c00-7d2f-9a4c-0e2b6f8d1c3a", "quantity": 2}]}))]
 struct NewOrder {
+    #[schema(min_items = 1, max_items = 20)]
     lines: Vec<NewLine>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewLine {
+    #[schema(schema_with = shape::id)]
     product_id: String,
+    #[schema(schema_with = shape::wanted)]
     quantity: i64,
 }
 
 /// `POST /v1/orders`: takes the goods out of stock, all or none.
+#[utoipa::path(
+    post,
+    path = "/v1/orders",
+    tag = "orders",
+    summary = "Place an order",
+    description = "Takes the goods out of stock, all or none. All prices are in one currency. An order that is not paid within 30 minutes expires, and its goods go back.",
+    request_body = NewOrder,
+    responses((status = 201, description = "The order.", body = OrderBody, headers(("ETag" = String, description = "Its version."), ("Location" = String, description = "Where it is.")))),
+    security(("bearer" = ["orders:write"])),
+    extensions(("x-problems" = json!(["not-registered", "insufficient-stock"]))),
+)]
 pub(crate) async fn place(app: Data<App>, call: Call, post: Post) -> Result<Answer, Problem> {
     let caller = call.with_scope(ORDERS_WRITE)?;
     let (new, fields) = post.read::<NewOrder>()?;

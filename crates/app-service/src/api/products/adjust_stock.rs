@@ -3,6 +3,7 @@ use chassis::Problem;
 use domain::ProductId;
 use events::{StockCause, fact};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::StockBody;
 use crate::answer::Answer;
@@ -14,16 +15,30 @@ use crate::models::stock;
 use crate::path::Id;
 use crate::post::Post;
 use crate::refusal::{self, not_found};
+use crate::shape;
 use crate::write::{Decided, write_once};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"delta": 5}))]
 struct Adjustment {
     /// How many came in; negative: went out.
+    #[schema(schema_with = shape::delta)]
     delta: i64,
 }
 
 /// `POST /v1/products/{id}/stock-adjustments`.
+#[utoipa::path(
+    post,
+    path = "/v1/products/{id}/stock-adjustments",
+    tag = "products",
+    summary = "Adjust a stock",
+    description = "By a difference, so that two adjustments at once both count.",
+    request_body = Adjustment,
+    responses((status = 200, description = "The stock as it is now.", body = StockBody, headers(("ETag" = String, description = "Its version.")))),
+    security(("bearer" = ["catalogue:write"])),
+    extensions(("x-problems" = json!(["insufficient-stock", "stock-too-large"]))),
+)]
 pub(crate) async fn adjust_stock(
     app: Data<App>,
     call: Call,

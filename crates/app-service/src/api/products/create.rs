@@ -5,6 +5,7 @@ use domain::{
 };
 use events::{StockCause, fact};
 use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::ProductBody;
@@ -16,23 +17,43 @@ use crate::fields::Fields;
 use crate::models::{product, stock};
 use crate::post::Post;
 use crate::problems::SKU_TAKEN;
+use crate::shape;
 use crate::write::{Decided, write_once};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"sku": "MUG-BLUE", "name": "Blue mug", "description": "Holds 0.3 l.", "price_minor": 1250, "currency": "EUR", "quantity": 10}))]
 struct NewProduct {
+    #[schema(schema_with = shape::sku)]
     sku: String,
+    #[schema(schema_with = shape::product_name)]
     name: String,
+    #[schema(schema_with = shape::description)]
     description: Option<String>,
+    #[schema(schema_with = shape::price_minor)]
     price_minor: i64,
+    #[schema(schema_with = shape::currency)]
     currency: String,
     /// Of the first stock; 0 when left out.
+    #[schema(schema_with = shape::quantity)]
     quantity: Option<i64>,
     /// `active` when left out.
+    #[schema(schema_with = shape::first_status)]
     status: Option<String>,
 }
 
 /// `POST /v1/products`: a product and its stock.
+#[utoipa::path(
+    post,
+    path = "/v1/products",
+    tag = "products",
+    summary = "Create a product",
+    description = "With its first stock.",
+    request_body = NewProduct,
+    responses((status = 201, description = "The product.", body = ProductBody, headers(("ETag" = String, description = "Its version."), ("Location" = String, description = "Where it is.")))),
+    security(("bearer" = ["catalogue:write"])),
+    extensions(("x-problems" = json!(["sku-taken"]))),
+)]
 pub(crate) async fn create(app: Data<App>, call: Call, post: Post) -> Result<Answer, Problem> {
     call.with_scope(CATALOGUE_WRITE)?;
     let (new, fields) = post.read::<NewProduct>()?;

@@ -3,6 +3,7 @@ use chassis::Problem;
 use domain::{Product, ProductEdit, ProductId, ProductStatus};
 use events::fact;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::ProductBody;
 use crate::answer::Answer;
@@ -16,19 +17,36 @@ use crate::models::product;
 use crate::path::Id;
 use crate::query::Query;
 use crate::refusal::{self, not_found};
+use crate::shape;
 use crate::write::{Decided, write};
 
 /// What is left out stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"price_minor": 990}))]
 struct Edit {
+    #[schema(schema_with = shape::product_name)]
     name: Option<String>,
+    #[schema(schema_with = shape::description)]
     description: Option<String>,
+    #[schema(schema_with = shape::price_minor)]
     price_minor: Option<i64>,
+    #[schema(schema_with = shape::product_status)]
     status: Option<String>,
 }
 
 /// `PATCH /v1/products/{id}`.
+#[utoipa::path(
+    patch,
+    path = "/v1/products/{id}",
+    tag = "products",
+    summary = "Change a product",
+    description = "What is left out stays. Discontinued is final, and an active product does not become a draft again.",
+    request_body = Edit,
+    responses((status = 200, description = "The product as it is now.", body = ProductBody, headers(("ETag" = String, description = "Its version.")))),
+    security(("bearer" = ["catalogue:write"])),
+    extensions(("x-problems" = json!(["product-discontinued", "product-published"]))),
+)]
 pub(crate) async fn edit(
     app: Data<App>,
     call: Call,

@@ -3,6 +3,7 @@ use cache::Lookup;
 use chassis::Problem;
 use domain::ProductId;
 
+use super::ProductBody;
 use crate::answer::Answer;
 use crate::api::scopes::CATALOGUE_WRITE;
 use crate::app::App;
@@ -13,6 +14,15 @@ use crate::query::Query;
 use crate::refusal::not_found;
 
 /// `GET /v1/products/{id}`, through the cache; everybody sees active products, and only merchandisers the others.
+#[utoipa::path(
+    get,
+    path = "/v1/products/{id}",
+    tag = "products",
+    summary = "Read a product",
+    description = "Drafts and discontinued products are there for `catalogue:write` only. `Cache-Status` says where the answer came from.",
+    responses((status = 200, description = "The product.", body = ProductBody, headers(("ETag" = String, description = "Its version.")))),
+    security((), ("bearer" = [])),
+)]
 pub(crate) async fn get(
     app: Data<App>,
     call: Call,

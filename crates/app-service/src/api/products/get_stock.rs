@@ -14,6 +14,15 @@ use crate::read::read;
 use crate::refusal::not_found;
 
 /// `GET /v1/products/{id}/stock`. Never cached: it is what an order would find.
+#[utoipa::path(
+    get,
+    path = "/v1/products/{id}/stock",
+    tag = "products",
+    summary = "Read how many there are",
+    description = "As an order would find it: never from a cache.",
+    responses((status = 200, description = "The stock.", body = StockBody, headers(("ETag" = String, description = "Its version.")))),
+    security(("bearer" = ["catalogue:write"])),
+)]
 pub(crate) async fn get_stock(
     app: Data<App>,
     call: Call,

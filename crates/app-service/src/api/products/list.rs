@@ -4,6 +4,7 @@ use cache::Lookup;
 use chassis::Problem;
 use domain::{ProductId, ProductStatus};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::ProductBody;
 use crate::answer::{self, Answer};
@@ -15,26 +16,44 @@ use crate::models::product;
 use crate::page::{Listing, Page};
 use crate::query::Query;
 use crate::read::read;
+use crate::shape;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Asked {
     /// 1 to 100; 20 when left out.
+    #[param(schema_with = shape::limit)]
     limit: Option<i64>,
     /// `next` of the page before.
+    #[param(schema_with = shape::cursor)]
     cursor: Option<String>,
     /// `draft`, `active` or `discontinued`. When left out, `active` for everybody and all for merchandisers.
+    #[param(schema_with = shape::product_status)]
     status: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Products)]
 struct ProductsBody<'a> {
     items: Vec<ProductBody<'a>>,
     /// `cursor` of the next page; `null` on the last one.
+    #[schema(schema_with = shape::cursor_or_null, required)]
     next: Option<String>,
 }
 
 /// `GET /v1/products`: by id, which is by creation.
+#[utoipa::path(
+    get,
+    path = "/v1/products",
+    tag = "products",
+    summary = "List products",
+    description = "By creation. Everybody sees active products; with `catalogue:write` one sees all, or those of one status.",
+    params(Asked),
+    responses((status = 200, description = "A page.", body = ProductsBody)),
+    security((), ("bearer" = [])),
+    extensions(("x-problems" = json!(["insufficient-scope"]))),
+)]
 pub(crate) async fn list(app: Data<App>, call: Call, query: Query) -> Result<Answer, Problem> {
     let (asked, mut fields) = query.read::<Asked>()?;
     let status = asked.status.as_deref();

@@ -18,7 +18,11 @@ pub(crate) struct Retrying {
 
 impl Retrying {
     pub(crate) fn new() -> Retrying {
-        let producer = testkit::kafka_args().client("outbox-test").create().unwrap();
+        let producer = testkit::kafka_args()
+            .client("outbox-test")
+            .unwrap()
+            .create()
+            .unwrap();
         Retrying { producer }
     }
 

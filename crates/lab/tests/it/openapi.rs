@@ -1,0 +1,172 @@
+//! The API's document against the gateway's routes, and against what the system does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lab::fuzz;
+use serde::Deserialize;
+use serde_json::Value;
+use stack::find_root;
+
+use crate::whole;
+
+/// Who may call an operation: `None` is everybody, otherwise the scopes that the edge asks for.
+type Rights = BTreeMap<String, Option<BTreeSet<String>>>;
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(find_root().unwrap().join(path)).unwrap()
+}
+
+/// By method and path, from the document.
+fn described(document: &Value) -> Rights {
+    let mut rights = Rights::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let requirements = operation["security"].as_array().unwrap();
+            let anonymous = requirements
+                .iter()
+                .any(|requirement| requirement.as_object().unwrap().is_empty());
+            let scopes = requirements
+                .iter()
+                .filter_map(|requirement| requirement["bearer"].as_array())
+                .flatten()
+                .map(|scope| scope.as_str().unwrap().to_owned());
+            let who = (!anonymous).then(|| scopes.collect());
+            rights.insert(format!("{} {path}", method.to_uppercase()), who);
+        }
+    }
+    rights
+}
+
+/// By method and path, from the gateway's routes.
+fn routed(routes: &str) -> Rights {
+    #[derive(Deserialize)]
+    struct File {
+        route: Vec<Route>,
+    }
+    #[derive(Deserialize)]
+    struct Route {
+        methods: Vec<String>,
+        path: String,
+        auth: toml::Value,
+    }
+    let file: File = toml::from_str(routes).unwrap();
+    let mut rights = Rights::new();
+    for route in file.route {
+        let who = match &route.auth {
+            toml::Value::String(anonymous) if anonymous == "anonymous" => None,
+            auth => {
+                let scopes = auth.get("scopes").and_then(toml::Value::as_array);
+                let scopes = scopes.into_iter().flatten();
+                Some(scopes.map(|scope| scope.as_str().unwrap().to_owned()).collect())
+            }
+        };
+        for method in route.methods {
+            rights.insert(format!("{method} {}", route.path), who.clone());
+        }
+    }
+    rights
+}
+
+/// The document and its pages are no part of the API that it describes.
+const ABOUT: [&str; 3] = ["GET /openapi.json", "GET /docs", "GET /docs/{file}"];
+
+/// What one says and the other does not, or says otherwise.
+fn differences(described: &Rights, mut routed: Rights) -> Vec<String> {
+    let mut found = Vec::new();
+    for about in ABOUT {
+        if routed.remove(about) != Some(None) {
+            found.push(format!("{about} is not open to everybody"));
+        }
+    }
+    let operations: BTreeSet<&String> = described.keys().chain(routed.keys()).collect();
+    for operation in operations {
+        match (described.get(operation), routed.get(operation)) {
+            (Some(_), None) => found.push(format!("{operation} has no route")),
+            (None, Some(_)) => found.push(format!("{operation} is not described")),
+            (one, other) if one != other => found.push(format!("{operation}: other scopes")),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_gateways_routes_are_the_documents_operations_with_the_same_rights() {
+    let document = serde_json::from_str(&read("docs/openapi.json")).unwrap();
+    let found = differences(&described(&document), routed(&read("deploy/gateway/routes.toml")));
+    assert!(
+        found.is_empty(),
+        "docs/openapi.json and deploy/gateway/routes.toml differ: {found:#?}"
+    );
+}
+
+#[test]
+fn a_route_or_a_right_that_only_one_of_them_has_is_reported() {
+    let document = serde_json::from_str(&read("docs/openapi.json")).unwrap();
+    let routes = read("deploy/gateway/routes.toml");
+    let check = |routes: &str, expected: &[&str]| {
+        assert_eq!(differences(&described(&document), routed(routes)), expected);
+    };
+    check(
+        &routes.replace("path = \"/v1/orders\"", "path = \"/v1/carts\""),
+        &["POST /v1/carts is not described", "POST /v1/orders has no route"],
+    );
+    check(
+        &routes.replace("scopes = [\"payments:record\"]", "scopes = []"),
+        &["POST /v1/orders/{id}/payment: other scopes"],
+    );
+    check(
+        &routes.replace("path = \"/openapi.json\"", "path = \"/swagger.json\""),
+        &[
+            "GET /openapi.json is not open to everybody",
+            "GET /swagger.json is not described",
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_nothing_with_all_its_checks() {
+    let whole = whole::start("openapi", Vec::new()).await;
+    let plan = fuzz::Plan { cases: 10, seed: 1 };
+    let outcome = fuzz::run(&whole.stack, plan).await;
+    let pages = pages(&whole).await;
+    whole.down().await;
+    if let Err(found) = outcome {
+        panic!("{found:#}");
+    }
+    assert_eq!(pages, Vec::<String>::new());
+}
+
+/// What is wrong with the pages for people: everything that they load must be there, and from here.
+async fn pages(whole: &whole::WholeStack) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let get = async |path: &str| {
+        let answer = whole
+            .http
+            .get(format!("{}{path}", whole.gateway()))
+            .send()
+            .await
+            .unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        (status, headers, answer.text().await.unwrap())
+    };
+    let (status, headers, index) = get("/docs").await;
+    if status != 200 || !headers.contains_key("content-security-policy") {
+        wrong.push(format!("/docs: {status} {headers:?}"));
+    }
+    let links = index
+        .split(['"', '\''])
+        .filter(|text| text.ends_with(".js") || text.ends_with(".css"));
+    for link in links {
+        let path = format!("/docs/{}", link.trim_start_matches("./"));
+        let (status, _, text) = get(&path).await;
+        if status != 200 || text.is_empty() {
+            wrong.push(format!("{path}: {status}"));
+        }
+    }
+    let (_, _, initializer) = get("/docs/swagger-initializer.js").await;
+    if !initializer.contains("/openapi.json") {
+        wrong.push(format!("the pages show another document: {initializer}"));
+    }
+    wrong
+}
