@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::etag::{self, ETag};
+use crate::step::{Step, timed_now};
 
 /// A body, with what belongs to it.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Answer {
             location: None,
             etag: None,
             cache_status: None,
-            body: json(body).into(),
+            body: timed_now(Step::Serialise, || json(body)).into(),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
 use crate::tails::{self, Tails};
-use crate::{api, meters};
+use crate::{api, meters, step};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -42,8 +42,8 @@ pub(crate) struct Args {
     #[arg(long, env = "ASSERTION_JWKS_FILE", value_name = "FILE", value_parser = identity::key_set_file, help_heading = "Identity")]
     assertion_jwks_file: PathBuf,
 
-    /// Most requests that wait for a database connection at once; beyond it a request is answered with 503. The default
-    /// is four for each connection.
+    /// Most requests that wait for a database connection at once, 0 or more; beyond it a request is answered with 503. The
+    /// default is four for each connection (DB_MAX_CONNECTIONS).
     #[arg(
         long,
         env = "DB_MAX_WAITING",
@@ -52,8 +52,8 @@ pub(crate) struct Args {
     )]
     db_max_waiting: Option<usize>,
 
-    /// How often idempotency keys that are older than 24 hours are deleted.
-    #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    /// How often idempotency keys that are older than 24 hours are deleted: 10ms to 1day.
+    #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = sweep_interval)]
     idempotency_sweep_interval: Duration,
 }
 
@@ -78,6 +78,15 @@ pub(crate) struct App {
     pub(crate) docs: Docs,
 }
 
+fn sweep_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let day = Duration::from_secs(24 * 60 * 60);
+    if !(Duration::from_millis(10)..=day).contains(&interval) {
+        return Err("old idempotency keys are deleted every 10ms to 1day".to_owned());
+    }
+    Ok(interval)
+}
+
 fn order_expiry(text: &str) -> Result<Duration, String> {
     let expiry = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
@@ -91,6 +100,7 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     meters::describe();
+    step::describe();
     let app = build(args).await?;
     let tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app);
     let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());

@@ -23,7 +23,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// At most `most_waiting` checkouts wait for a connection at a time.
     pub(crate) fn new(connections: database::Pool, most_waiting: usize) -> Pool {
-        let places = connections.status().max_size + most_waiting;
+        let places = connections.status().max_size.saturating_add(most_waiting);
         Pool {
             connections,
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),

@@ -30,6 +30,7 @@ mod refusal;
 mod restate;
 mod schema;
 mod shape;
+mod step;
 mod tails;
 mod trouble;
 mod write;

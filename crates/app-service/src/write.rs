@@ -20,6 +20,7 @@ use crate::idempotency::{Claim, Use};
 use crate::post::Post;
 use crate::problems::{IDEMPOTENCY_KEY_IN_USE, IDEMPOTENCY_KEY_REUSED, OUTCOME_UNKNOWN};
 use crate::read::observed;
+use crate::step::{Step, timed};
 use crate::trouble::Trouble;
 
 /// What was decided in a transaction: the answer, and the facts that make the decision known. There is no way to have
@@ -61,7 +62,7 @@ pub(crate) async fn write<T>(
     decide: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<T>, Problem>,
 ) -> Result<T, Problem> {
     transact(app, call, async |conn| {
-        let decided = decide(conn).await?;
+        let decided = timed(Step::Decide, decide(conn)).await?;
         append_in_txn(conn, call, &decided.facts).await?;
         Ok(decided)
     })
@@ -85,14 +86,14 @@ pub(crate) async fn write_once(
         fingerprint: post.fingerprint(),
     };
     transact(app, call, async |conn| {
-        match key.claim_in_txn(conn).await? {
+        match timed(Step::Idempotency, key.claim_in_txn(conn)).await? {
             Claim::Fresh => {}
             Claim::Answered(answer) => return Ok(Decided::unchanged(answer)),
             Claim::OfAnother => return Err(IDEMPOTENCY_KEY_REUSED.problem()),
             Claim::InUse => return Err(IDEMPOTENCY_KEY_IN_USE.problem().retry_after(1)),
         }
-        execute_in_txn(conn, "SAVEPOINT decision").await?;
-        let decided = match decide(conn).await {
+        timed(Step::Idempotency, execute_in_txn(conn, "SAVEPOINT decision")).await?;
+        let decided = match timed(Step::Decide, decide(conn)).await {
             Ok(decided) => decided,
             // The facts vanish with the decision.
             Err(refusal) if is_final(&refusal) => {
@@ -102,7 +103,7 @@ pub(crate) async fn write_once(
             Err(problem) => return Err(problem),
         };
         append_in_txn(conn, call, &decided.facts).await?;
-        key.store_in_txn(conn, &decided.answer).await?;
+        timed(Step::Idempotency, key.store_in_txn(conn, &decided.answer)).await?;
         Ok(decided)
     })
     .await
@@ -119,7 +120,7 @@ async fn append_in_txn(conn: &mut AsyncPgConnection, call: &Call, facts: &[Fact]
         actor: &call.caller.principal,
         traceparent: traceparent.as_deref(),
     };
-    Ok(outbox::append_in_txn(conn, &by, facts).await?)
+    Ok(timed(Step::Outbox, outbox::append_in_txn(conn, &by, facts)).await?)
 }
 
 async fn execute_in_txn(conn: &mut AsyncPgConnection, statement: &str) -> Result<(), Trouble> {
@@ -149,8 +150,8 @@ async fn propose<T>(
     pool: &Pool,
     work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<T>, Problem>,
 ) -> Result<(Checkout, Decided<T>), Problem> {
-    let mut conn = Checkout::of(pool).await?;
-    AnsiTransactionManager::begin_transaction(&mut *conn)
+    let mut conn = timed(Step::Pool, Checkout::of(pool)).await?;
+    timed(Step::Begin, AnsiTransactionManager::begin_transaction(&mut *conn))
         .await
         .map_err(Trouble::from)?;
     match work(&mut conn).await {
@@ -167,7 +168,8 @@ async fn propose<T>(
 
 async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<(), Problem> {
     let committing = AnsiTransactionManager::commit_transaction(&mut *conn);
-    match timeout(COMMIT_LIMIT, observed("commit", committing)).await {
+    let committing = timed(Step::Commit, observed("commit", committing));
+    match timeout(COMMIT_LIMIT, committing).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(outcome_unknown().caused_by(error)),
         Err(late) => return Err(outcome_unknown().caused_by(late)),
@@ -183,10 +185,8 @@ async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<(), Pr
         app.cached.invalidate(facts.iter().map(Change::of)).await;
     }
     .in_current_span();
-    if timeout(INVALIDATION_LIMIT, tokio::spawn(invalidating))
-        .await
-        .is_err()
-    {
+    let waiting = timeout(INVALIDATION_LIMIT, tokio::spawn(invalidating));
+    if timed(Step::Invalidate, waiting).await.is_err() {
         tracing::warn!(
             "the cache did not hear of a write in time; until it does, it serves the version before"
         );

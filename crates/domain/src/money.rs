@@ -75,10 +75,14 @@ impl Money {
     pub const MAX_MINOR: i64 = 9_007_199_254_740_991;
 
     pub fn new(minor: i64, currency: Currency) -> Result<Money, MoneyError> {
-        if !(0..=Self::MAX_MINOR).contains(&minor) {
-            return Err(MoneyError::OutOfRange);
-        }
+        let minor = Money::check_minor(minor)?;
         Ok(Money { minor, currency })
+    }
+
+    /// `minor`, when it can be an amount: the range is the same in every currency.
+    pub fn check_minor(minor: i64) -> Result<i64, MoneyError> {
+        let valid = (0..=Self::MAX_MINOR).contains(&minor);
+        valid.then_some(minor).ok_or(MoneyError::OutOfRange)
     }
 
     pub fn zero(currency: Currency) -> Money {

@@ -11,10 +11,12 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Object;
 use lettre::message::Mailbox;
 use metrics::{counter, gauge};
+use secret::Secret;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::delivery::{self, Claim, Final};
 use crate::smtp::{Answer, MailArgs, Refused, SmtpUrl};
@@ -44,7 +46,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub struct Sender {
     pool: Pool,
-    server: SmtpUrl,
+    server: Secret<SmtpUrl>,
     from: Mailbox,
     wake: Arc<Notify>,
 }
@@ -136,8 +138,8 @@ impl Sender {
             otel.name = "send mail",
             otel.kind = "client",
             peer.service = "smtp",
-            server.address = self.server.host,
-            server.port = self.server.port,
+            server.address = Empty,
+            server.port = Empty,
             template = claim.template,
             delivery_id = claim.id,
             event_id = %claim.event_id,
@@ -166,7 +168,14 @@ impl Sender {
             Ok(message) => message,
             Err(error) => return Ok(Attempt::Finished(Final::Failed, Some(error.to_string()))),
         };
-        let ready = match self.server.open(message.envelope()).await {
+        let server = match SmtpUrl::read(&self.server) {
+            Ok(server) => server,
+            Err(refused) => return Ok(refused.into()),
+        };
+        let span = tracing::Span::current();
+        span.record("server.address", &server.host);
+        span.record("server.port", server.port);
+        let ready = match server.open(message.envelope()).await {
             Ok(ready) => ready,
             Err(refused) => return Ok(refused.into()),
         };

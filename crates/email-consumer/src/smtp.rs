@@ -12,14 +12,14 @@ use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::Severity;
+use secret::{Secret, Setting};
 
 /// The mail server and who writes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "E-mail")]
 pub struct MailArgs {
-    /// Mail server, `smtp://host:port` (25 if no port is given).
-    #[arg(long, env = "SMTP_URL", value_name = "URL")]
-    pub smtp_url: SmtpUrl,
+    #[command(flatten)]
+    pub smtp_url: Secret<SmtpUrl>,
 
     /// Sender of every mail.
     #[arg(
@@ -38,18 +38,29 @@ pub struct SmtpUrl {
     pub port: u16,
 }
 
+impl Setting for SmtpUrl {
+    const ENV: &'static str = "SMTP_URL";
+    const VALUE_NAME: &'static str = "URL";
+    const HELP: &'static str = "Mail server, `smtp://host:port` (25 if no port is given)";
+    const REQUIRED: bool = true;
+
+    fn check(url: &str) -> Result<(), String> {
+        url.parse::<SmtpUrl>()
+            .map(drop)
+            .map_err(|reason| format!("it {reason}"))
+    }
+}
+
 impl FromStr for SmtpUrl {
     type Err = &'static str;
 
     fn from_str(url: &str) -> Result<SmtpUrl, &'static str> {
-        let address = url
-            .strip_prefix("smtp://")
-            .ok_or("does not start with smtp:// (TLS is not supported yet)")?;
+        let address = url.strip_prefix("smtp://").ok_or("does not start with smtp://")?;
         if address.contains(['@', '/', '?']) {
-            return Err("only host and port can be given");
+            return Err("holds more than a host and a port");
         }
         let (host, port) = match address.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().map_err(|_| "the port is no number")?),
+            Some((host, port)) => (host, port.parse().map_err(|_| "has a port that is no number")?),
             None => (address, 25),
         };
         if host.is_empty() {
@@ -91,6 +102,15 @@ pub(crate) enum Answer {
 pub(crate) struct Ready(AsyncSmtpConnection);
 
 impl SmtpUrl {
+    /// What the setting says now.
+    pub(crate) fn read(setting: &Secret<SmtpUrl>) -> Result<SmtpUrl, Refused> {
+        let url = setting
+            .read()
+            .map_err(|error| Refused::Later(error.to_string()))?;
+        url.parse()
+            .map_err(|reason| Refused::Later(format!("SMTP_URL {reason}")))
+    }
+
     /// Connects and announces the message.
     pub(crate) async fn open(&self, envelope: &Envelope) -> Result<Ready, Refused> {
         tokio::time::timeout(OPEN_LIMIT, self.announce(envelope))

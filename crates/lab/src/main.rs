@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
-use lab::benches::{Bench, idle, smoke};
+use lab::benches::{Bench, api, idle, smoke};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
 use lab::scenarios::{Scenario, kill, roll};
@@ -89,6 +89,7 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Bench { which, output } => match which {
             Bench::Smoke => bench_smoke(&output).await,
             Bench::Idle(plan) => bench_idle(plan, &output).await,
+            Bench::Api(plan) => bench_api(plan, &output).await,
         },
         Verb::Chaos { which, output } => match which {
             Scenario::Kill(plan) => chaos_kill(plan, &output).await,
@@ -128,6 +129,17 @@ async fn bench_smoke(output: &Output) -> anyhow::Result<ExitCode> {
     options.env = smoke::environment(&folder)?;
     let arena = Arena::up(folder, options).await?;
     let report = smoke::run(&arena).await;
+    arena.down().await;
+    print(&report?, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bench_api(plan: api::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-api")?;
+    let options = folder.options(&binaries)?;
+    let arena = Arena::up(folder, options).await?;
+    let report = api::run(&arena, plan).await;
     arena.down().await;
     print(&report?, output)?;
     Ok(ExitCode::SUCCESS)

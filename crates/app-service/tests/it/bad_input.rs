@@ -79,6 +79,10 @@ fn rows() -> Vec<Row> {
             json!({"name": "", "sku": "?", "quantity": -1, "status": "x"}),
             &["/sku", "/name", "/quantity", "/status"],
         ),
+        new(
+            json!({"currency": "euro", "price_minor": -1}),
+            &["/currency", "/price_minor"],
+        ),
         new(json!({"colour": "blue"}), &["/colour"]),
         new(json!({"a/b~c": 1}), &["/a~1b~0c"]),
         new(json!({"id": NOBODY}), &["/id"]),
@@ -86,7 +90,10 @@ fn rows() -> Vec<Row> {
         edit(json!({"name": ""}), &["/name"]),
         edit(json!({"name": null}), &["/name"]),
         edit(json!({"price_minor": -1}), &["/price_minor"]),
-        edit(json!({"status": "sold", "name": ""}), &["/name", "/status"]),
+        edit(
+            json!({"status": "sold", "name": "", "price_minor": -1}),
+            &["/name", "/price_minor", "/status"],
+        ),
         edit(json!({"currency": "USD"}), &["/currency"]),
         edit(json!({"version": 7}), &["/version"]),
         edit(json!([]), &[""]),
@@ -159,7 +166,7 @@ fn rows() -> Vec<Row> {
         query("/v1/products?cursor=7", &["cursor"]),
         query(
             "/v1/products?cursor=%00&limit=1.5&status=sold",
-            &["limit", "status", "cursor"],
+            &["limit", "cursor", "status"],
         ),
         query("/v1/products?after=7", &["after"]),
         query("/v1/products/{product}/stock?limit=1", &["limit"]),

@@ -63,7 +63,7 @@ async fn deadlocks(shop: &Shop) -> i64 {
 }
 
 /// How many requests the mixed load sends, and how many of them at once.
-const STEPS: u64 = 2_000;
+const STEPS: u64 = 10_000;
 const AT_ONCE: usize = 16;
 const PRODUCTS: usize = 6;
 

@@ -7,3 +7,4 @@ mod group;
 mod notes;
 mod poison;
 mod pressure;
+mod rotation;

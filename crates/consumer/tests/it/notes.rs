@@ -8,6 +8,7 @@ use consumer::{ApplyError, Consumer, ConsumerArgs, Decode, Handler, Health, Raw,
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Int4, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use kafka::KafkaArgs;
 use testkit::Database;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -174,8 +175,18 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn start<E: Words>(database: &Database, topic: &str, group: &str, notes: Notes<E>) -> Member {
+        Member::start_on(testkit::kafka_args(), database, topic, group, notes)
+    }
+
+    pub(crate) fn start_on<E: Words>(
+        kafka: KafkaArgs,
+        database: &Database,
+        topic: &str,
+        group: &str,
+        notes: Notes<E>,
+    ) -> Member {
         let args = ConsumerArgs {
-            kafka: testkit::kafka_args(),
+            kafka,
             group_id: group.to_owned(),
             session_timeout: Duration::from_secs(6),
         };
@@ -209,6 +220,12 @@ impl Member {
     pub(crate) async fn until_assigned(&self) {
         self.until("partitions are assigned", |health| *health == Health::Assigned)
             .await;
+    }
+
+    /// How often partitions were assigned so far.
+    pub(crate) fn assignments(&self) -> usize {
+        let health = self.health.lock().unwrap();
+        health.iter().filter(|seen| **seen == Health::Assigned).count()
     }
 
     pub(crate) async fn until_stuck(&self) {

@@ -5,8 +5,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 
-use email_consumer::{MailArgs, SmtpUrl};
+use email_consumer::MailArgs;
 use mailin::{Action, Handler, Response, SessionBuilder};
+use secret::Secret;
 
 /// What the server does in one conversation instead of accepting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +95,7 @@ impl MailServer {
 
 pub(crate) fn args(port: u16) -> MailArgs {
     MailArgs {
-        smtp_url: SmtpUrl {
-            host: "127.0.0.1".to_owned(),
-            port,
-        },
+        smtp_url: Secret::of(format!("smtp://127.0.0.1:{port}")),
         mail_from: "Plumbline <no-reply@plumbline.localhost>".parse().unwrap(),
     }
 }

@@ -1,13 +1,12 @@
 //! Asking app-service itself, as the gateway does.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::Context as _;
-use identity::{Caller, Minter};
-use serde_json::Value;
+use identity::Caller;
 use stack::Stack;
 
+use crate::benches::signer::Signer;
 use crate::load::shop::{Outcome, outcome};
 
 /// A client with the gateway's word on who is calling. It holds for a minute.
@@ -20,25 +19,13 @@ pub(crate) struct Direct {
 impl Direct {
     /// A client of the stack in `dir`, whose assertions are signed with the key that the gateway has.
     pub(crate) fn new(stack: &Stack, dir: &Path) -> anyhow::Result<Direct> {
-        let keys = dir.join("keys");
-        let pem = std::fs::read(keys.join("assertion.pem")).context("cannot read the gateway's key")?;
-        let published =
-            std::fs::read(keys.join("assertion-jwks.json")).context("cannot read the key's name")?;
-        let published: Value = serde_json::from_slice(&published)?;
-        let key_id = published["keys"][0]["kid"]
-            .as_str()
-            .context("the key has no name")?;
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)?
-            .as_secs();
-        let assertion = Minter::from_pem(&pem, key_id)?.mint(&Caller::anonymous(), i64::try_from(now)?)?;
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(15))
             .build()?;
         Ok(Direct {
             http,
             url: stack.http_url("app-service", 1)?,
-            assertion,
+            assertion: Signer::of(dir)?.assertion(&Caller::anonymous())?,
         })
     }
 

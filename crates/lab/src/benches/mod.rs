@@ -1,7 +1,11 @@
 //! Measurements, each on a stack of its own.
 
+pub mod api;
+mod cpu;
 mod direct;
 pub mod idle;
+mod replay;
+mod signer;
 pub mod smoke;
 pub(crate) mod unlimited;
 
@@ -14,4 +18,6 @@ pub enum Bench {
     Smoke,
     /// Memory of each process when nobody asks anything of it
     Idle(idle::Plan),
+    /// Every endpoint of app-service, and the order path against pgbench running the same SQL
+    Api(api::Plan),
 }

@@ -127,7 +127,7 @@ fn a_route_or_a_right_that_only_one_of_them_has_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn schemathesis_finds_nothing_with_all_its_checks() {
     let whole = whole::start("openapi", Vec::new()).await;
-    let plan = fuzz::Plan { cases: 10, seed: 1 };
+    let plan = fuzz::Plan { cases: 40, seed: 1 };
     let outcome = fuzz::run(&whole.stack, plan).await;
     let pages = pages(&whole).await;
     whole.down().await;

@@ -83,9 +83,9 @@ impl NewProduct {
             Product::parse_description(self.description.as_deref().unwrap_or_default()),
         );
         let currency = fields.check("/currency", self.currency.parse::<Currency>());
-        // Without a currency the amount can't be judged; the next attempt will.
-        let price = currency
-            .and_then(|currency| fields.check("/price_minor", Money::new(self.price_minor, currency)));
+        let minor = fields.check("/price_minor", Money::check_minor(self.price_minor));
+        let price = minor.zip(currency);
+        let price = price.and_then(|(minor, currency)| Money::new(minor, currency).ok());
         let quantity = fields.check("/quantity", first_quantity(self.quantity.unwrap_or(0)));
         let status = fields.check("/status", first_status(self.status.as_deref()));
         let (Some(sku), Some(name), Some(description), Some(price), Some(quantity), Some(status)) =

@@ -1,6 +1,6 @@
 use actix_web::web::Data;
 use chassis::Problem;
-use domain::{Product, ProductEdit, ProductId, ProductStatus};
+use domain::{Money, Product, ProductEdit, ProductId, ProductStatus};
 use events::fact;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -96,15 +96,21 @@ impl Edit {
             .transpose();
         let name = fields.check("/name", name);
         let description = fields.check("/description", description);
+        let price_minor = fields.check(
+            "/price_minor",
+            self.price_minor.map(Money::check_minor).transpose(),
+        );
         let status = fields.check("/status", status);
-        let (Some(name), Some(description), Some(status)) = (name, description, status) else {
+        let (Some(name), Some(description), Some(price_minor), Some(status)) =
+            (name, description, price_minor, status)
+        else {
             return Err(fields.problem());
         };
         fields.finish()?;
         Ok(ProductEdit {
             name,
             description,
-            price_minor: self.price_minor,
+            price_minor,
             status,
         })
     }
