@@ -9,14 +9,14 @@ use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Unavailable};
 use database::DatabaseArgs;
 use identity::Verifier;
 use kafka::KafkaArgs;
-use outbox::{Relay, RelayArgs, Wake};
-use tokio::sync::oneshot;
+use outbox::Wake;
 
 use crate::cached::Cached;
 use crate::checkout::Pool;
 use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
+use crate::tails::{self, Tails};
 use crate::{api, meters, step};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -31,6 +31,8 @@ pub(crate) struct Args {
     cache: CacheArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
+    #[command(flatten)]
+    tails: tails::Args,
 
     /// How long an order may stay unpaid; then it is cancelled and its goods are back in stock: 1s to 30days.
     #[arg(long, env = "ORDER_EXPIRY", value_name = "DURATION", default_value = "30m", value_parser = order_expiry)]
@@ -94,25 +96,13 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
     Ok(expiry)
 }
 
-/// Serves until the process is told to stop. The relay ends after HTTP and the jobs, so that it publishes what they
+/// Serves until the process is told to stop. The tails end after HTTP and the jobs, so that they deliver what those
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     meters::describe();
     step::describe();
     let app = build(args).await?;
-    let relay = Relay::new(
-        RelayArgs {
-            database: args.database.access.clone(),
-            kafka: args.kafka.clone(),
-            source: "app-service",
-        },
-        app.wake.clone(),
-    );
-    let (drained, stop) = oneshot::channel::<()>();
-    let relay = tokio::spawn(relay.run(async {
-        // Also when the sender is dropped, because the server failed.
-        let _ = stop.await;
-    }));
+    let tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app);
     let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
     let expiring = tokio::spawn(expiring);
     let sweep = tokio::spawn(idempotency::sweep(
@@ -134,10 +124,9 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     if served.is_ok() {
         expiring.await.context("the expiry of orders ended early")?;
     }
-    drop(drained);
     watch.abort();
     sweep.abort();
-    relay.await.context("the relay ended early")?;
+    tails.stop().await?;
     served
 }
 

@@ -236,3 +236,36 @@ pub(crate) fn problem(unavailable: Unavailable) -> Problem {
         Problem::internal(unavailable)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_entry_outlives_what_the_invalidator_looks_back_for() {
+        assert!(crate::invalidator::CACHE_MEMORY > Policy::default().hard_ttl());
+        assert!(crate::invalidator::CACHE_MEMORY > Policy::pages().hard_ttl());
+    }
+
+    #[test]
+    fn a_listing_changes_with_what_is_in_it_only() {
+        let check = |aggregate_type, payload: &str, products, listing| {
+            let old = Old::of([Change {
+                aggregate_type,
+                aggregate_id: Uuid::from_u128(1),
+                aggregate_version: 2,
+                payload: payload.as_bytes(),
+            }]);
+            assert_eq!(
+                (old.products.len(), old.listing),
+                (products, listing),
+                "{payload}"
+            );
+        };
+        check("product", r#"{"id":"…"}"#, 1, true);
+        check("product", r#"{"previous":{"status":"draft"}}"#, 1, true);
+        check("product", r#"{"previous":{"price_minor":1}}"#, 1, false);
+        check("product", "not even JSON", 1, true);
+        check("stock", r#"{"previous_quantity":1}"#, 0, false);
+    }
+}

@@ -14,6 +14,7 @@ mod etag;
 mod fields;
 mod form;
 mod idempotency;
+mod invalidator;
 mod jobs;
 mod meters;
 mod models;
@@ -26,9 +27,11 @@ mod problems;
 mod query;
 mod read;
 mod refusal;
+mod restate;
 mod schema;
 mod shape;
 mod step;
+mod tails;
 mod trouble;
 mod write;
 
@@ -37,7 +40,25 @@ use std::process::ExitCode;
 use chassis::{Process, ProcessArgs, Program, Service};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
+use crate::restate::Storefront;
+
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
+
+#[derive(Debug, clap::Subcommand)]
+enum Verbs {
+    #[command(flatten)]
+    Database(database::Command),
+    /// Look at the outbox and its tails, deliver again, state anew.
+    Outbox {
+        #[command(flatten)]
+        database: database::Access,
+        #[command(subcommand)]
+        command: outbox::Command,
+    },
+    /// Look at an entry of the cache, or make it forget one.
+    #[command(subcommand)]
+    Cache(cache::Command),
+}
 
 fn main() -> ExitCode {
     chassis::main::<app::Args>()
@@ -50,7 +71,7 @@ impl Program for app::Args {
     };
     const ABOUT: &'static str =
         "The storefront: products, stock, customers and orders, published to Kafka as they change.";
-    type Verbs = Verb;
+    type Verbs = Verbs;
 
     fn process(&self) -> &ProcessArgs {
         &self.process
@@ -64,23 +85,16 @@ impl Program for app::Args {
         app::serve(process, self).await
     }
 
-    async fn run(verb: Verb) -> anyhow::Result<()> {
+    async fn run(verb: Verbs) -> anyhow::Result<()> {
         match verb {
-            Verb::Database(verb) => verb.run(MIGRATIONS).await,
-            Verb::Cache(verb) => {
-                print!("{}", verb.run().await?);
+            Verbs::Database(command) => command.run(MIGRATIONS).await,
+            Verbs::Outbox { database, command } => {
+                command.run(&database, &Storefront, &mut std::io::stdout()).await
+            }
+            Verbs::Cache(command) => {
+                print!("{}", command.run().await?);
                 Ok(())
             }
         }
     }
-}
-
-/// What an operator may ask for.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Verb {
-    #[command(flatten)]
-    Database(database::Command),
-    /// Look at an entry of the cache, or make it forget one.
-    #[command(subcommand)]
-    Cache(cache::Command),
 }

@@ -170,7 +170,8 @@ impl Link {
             }
             Err(Unreachable::Failed(error)) => {
                 self.breaker.failed(Instant::now(), rand::random());
-                if error.is_unrecoverable_error() {
+                // A cluster's client replaces the connections to its nodes itself, one by one.
+                if error.is_unrecoverable_error() && matches!(live.connection, Connection::Single(_)) {
                     live.broken.notify_one();
                 }
             }

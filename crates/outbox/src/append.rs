@@ -1,5 +1,6 @@
 //! Inserting facts.
 
+use diesel::result::DatabaseErrorKind;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -23,8 +24,25 @@ pub struct Attribution<'a> {
 pub enum AppendError {
     #[error("the payload of {kind} is {bytes} bytes, more than {MAX_PAYLOAD}")]
     TooLarge { kind: &'static str, bytes: usize },
+    /// Two transactions stated the same version, or one stated it twice: a version was written without a row lock or an
+    /// optimistic check.
+    #[error("the outbox has a row for one of these versions already: {0}")]
+    Repeated(String),
     #[error(transparent)]
-    Database(#[from] diesel::result::Error),
+    Database(diesel::result::Error),
+}
+
+impl From<diesel::result::Error> for AppendError {
+    fn from(error: diesel::result::Error) -> AppendError {
+        match error {
+            diesel::result::Error::DatabaseError(DatabaseErrorKind::UniqueViolation, told)
+                if told.constraint_name() == Some("outbox_version_unique") =>
+            {
+                AppendError::Repeated(told.details().unwrap_or(told.message()).to_owned())
+            }
+            error => AppendError::Database(error),
+        }
+    }
 }
 
 // Defaults fill xid, id and occurred_at; the ordinality makes ids rise in the order of `facts`.

@@ -1,21 +1,30 @@
-//! A transactional outbox: the facts of a transaction are rows of the same transaction, and a
-//! relay publishes every committed one to Kafka, at least once, the first copies of an
-//! aggregate's facts in the order of its versions.
-//!
-//! - [`append_in_txn`] inserts the facts.
-//! - [`Relay`] publishes them. Any number of replicas run one; a PostgreSQL session lock makes
-//!   one of them the owner.
-//!
-//! The relay reads the table by *snapshot differences* (as PgQ does): everything that is visible
-//! in a later snapshot and was not in an earlier one, by id. Reading by `id > last` instead
-//! loses rows, because a lower id can commit later.
+#![doc = include_str!("../README.md")]
 
+mod aggregates;
 mod append;
-mod cursor;
-mod kafka_sink;
-mod relay;
+mod backoff;
+mod check;
+mod cli;
+mod kafka;
+mod lease;
+mod meter;
+mod page;
+mod position;
+mod restate;
+mod retention;
+mod sink;
+mod tail;
+mod topics;
 mod trace;
-mod window;
+pub mod window;
 
+pub use aggregates::{Aggregates, Table};
 pub use append::{AppendError, Attribution, MAX_PAYLOAD, append_in_txn};
-pub use relay::{Relay, RelayArgs, Wake};
+pub use check::{Check, Unstated, unstated};
+pub use cli::Command;
+pub use kafka::{KafkaSink, KafkaSinkArgs};
+pub use page::{Page, Row};
+pub use retention::{Retention, delete_chunk};
+pub use sink::{Identity, Sink, SinkError, Watermark};
+pub use tail::{Tail, TailArgs, Wake};
+pub use topics::Topic;

@@ -1,4 +1,4 @@
-//! Reading the outbox by snapshot differences.
+//! Reading the outbox by snapshot differences, one step at a time.
 //!
 //! From a snapshot S1 a later one, S2, is taken; the window is every row that is visible in S2
 //! and was not in S1, read by id in pages. A row was not visible in S1 if its transaction began
@@ -10,154 +10,127 @@
 //! not know yet then has a later xid than the burnt one, and, since a row's xid is assigned
 //! before its id is drawn, an id above `h2`. Without the burnt xid a writer could hold an id
 //! below `h2` and an xid at or above `xmax(S2)`, which is the last *completed* xid plus one.
+//!
+//! [`Tail`](crate::Tail) puts these steps together. They are public for whoever has to read the
+//! outbox in another way, and because the tests put them together wrongly.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use envelope::Envelope;
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection, RunQueryDsl};
+use futures_util::TryStreamExt as _;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
-use crate::cursor::Cursor;
+use crate::page::{COLUMNS, Page};
 
-/// One row of the outbox.
-#[derive(Debug, QueryableByName)]
-pub(crate) struct Row {
+/// A reader's position: between the snapshots `s1` and `s2`, everything up to id `last` has been
+/// delivered. `h` and `h2` are the id sequence's values from just before each snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct Cursor {
+    #[diesel(sql_type = Text)]
+    pub s1: String,
     #[diesel(sql_type = BigInt)]
-    pub(crate) id: i64,
-    #[diesel(sql_type = SqlUuid)]
-    event_id: Uuid,
-    #[diesel(sql_type = Text)]
-    pub(crate) topic: String,
-    #[diesel(sql_type = Binary)]
-    pub(crate) key: Vec<u8>,
-    #[diesel(sql_type = Text)]
-    kind: String,
-    #[diesel(sql_type = SmallInt)]
-    schema_version: i16,
-    #[diesel(sql_type = Text)]
-    aggregate_type: String,
-    #[diesel(sql_type = SqlUuid)]
-    aggregate_id: Uuid,
-    #[diesel(sql_type = BigInt)]
-    aggregate_version: i64,
-    #[diesel(sql_type = Text)]
-    actor: String,
-    #[diesel(sql_type = Timestamptz)]
-    pub(crate) occurred_at: OffsetDateTime,
+    pub h: i64,
+    /// The end of the open window, if one is open.
     #[diesel(sql_type = Nullable<Text>)]
-    pub(crate) traceparent: Option<String>,
-    #[diesel(sql_type = Binary)]
-    pub(crate) payload: Vec<u8>,
+    pub s2: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    pub h2: i64,
+    #[diesel(sql_type = BigInt)]
+    pub last: i64,
 }
 
-impl Row {
-    pub(crate) fn envelope<'a>(&'a self, source: &'a str) -> Envelope<'a> {
-        Envelope {
-            id: self.event_id,
-            source,
-            kind: &self.kind,
-            // The table's CHECK keeps it at 1 or more.
-            schema_version: u16::try_from(self.schema_version).unwrap_or_default(),
-            aggregate_type: &self.aggregate_type,
-            aggregate_id: self.aggregate_id,
-            aggregate_version: self.aggregate_version,
-            actor: &self.actor,
-            time: self.occurred_at,
-            traceparent: self.traceparent.as_deref(),
+impl Cursor {
+    /// Before everything.
+    pub fn start() -> Cursor {
+        Cursor {
+            s1: "1:1:".to_owned(),
+            h: 0,
+            s2: None,
+            h2: 0,
+            last: 0,
         }
+    }
+
+    /// The position after `page`, all of which has been delivered; a page that ends the window
+    /// closes it.
+    pub fn after(&self, page: &Page) -> Cursor {
+        let mut after = self.clone();
+        after.last = page.last_id().unwrap_or(self.last);
+        if page.ends_window()
+            && let Some(s2) = after.s2.take()
+        {
+            after.s1 = s2;
+            after.h = after.h2;
+            // A row of the next window may have a lower id than the last of this one.
+            after.last = 0;
+        }
+        after
     }
 }
 
+/// Rows that are visible in `S2` and not in `S1`, by id.
+///
 /// `(…) IS TRUE` keeps the planner on the primary key: with stale statistics it would take the
 /// xid index and sort. The lateral with `ORDER BY xid, id` reads each open transaction's rows
 /// in index order even while one of them is a bulk writer.
-const PAGE: &str = "\
-SELECT id, event_id, topic, key, type AS kind, schema_version, aggregate_type, aggregate_id,
-       aggregate_version, actor, occurred_at, traceparent, payload
-FROM (
-    (SELECT * FROM outbox
-     WHERE id > greatest($4::bigint, $2::bigint)
-       AND (xid >= pg_snapshot_xmax($1::pg_snapshot)) IS TRUE
-       AND pg_visible_in_snapshot(xid, $3::pg_snapshot)
-     ORDER BY id LIMIT $5)
-    UNION ALL
-    (SELECT open_row.*
-     FROM pg_snapshot_xip($1::pg_snapshot) AS open (xid)
-     CROSS JOIN LATERAL (
-         SELECT * FROM outbox
-         WHERE outbox.xid = open.xid AND id > $4::bigint
-           AND pg_visible_in_snapshot(outbox.xid, $3::pg_snapshot)
-         ORDER BY outbox.xid, id LIMIT $5) AS open_row)
-) AS page
-ORDER BY id LIMIT $5";
-
-#[derive(QueryableByName)]
-struct Snapshot {
-    #[diesel(sql_type = Text)]
-    snapshot: String,
+fn window_rows(columns: &str, s2: &str, limit: &str) -> String {
+    format!(
+        "SELECT {columns} FROM (
+            (SELECT * FROM outbox
+             WHERE id > greatest($3::bigint, $2::bigint)
+               AND (xid >= pg_snapshot_xmax($1::pg_snapshot)) IS TRUE
+               AND pg_visible_in_snapshot(xid, {s2})
+             ORDER BY id LIMIT {limit})
+            UNION ALL
+            (SELECT open_row.*
+             FROM pg_snapshot_xip($1::pg_snapshot) AS open (xid)
+             CROSS JOIN LATERAL (
+                 SELECT * FROM outbox
+                 WHERE outbox.xid = open.xid AND id > $3::bigint
+                   AND pg_visible_in_snapshot(outbox.xid, {s2})
+                 ORDER BY outbox.xid, id LIMIT {limit}) AS open_row)
+        ) AS page
+        ORDER BY id LIMIT {limit}"
+    )
 }
 
-#[derive(QueryableByName)]
-struct Sequence {
-    #[diesel(sql_type = BigInt)]
-    value: i64,
+/// What a look at the table without an open window found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub struct Probe {
+    /// The database's clock, read before the snapshot that the probe looked through.
+    #[diesel(sql_type = Timestamptz)]
+    pub at: OffsetDateTime,
+    /// Whether anything was committed since S1.
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    pub found: bool,
 }
 
-#[derive(QueryableByName)]
-struct Burnt {
-    #[diesel(sql_type = Text)]
-    xid: String,
-}
-
-/// What a look at the table found.
-pub(crate) enum Look {
-    /// Nothing was committed since S1; the cursor is unchanged.
-    Idle,
-    /// Rows to deliver, by id; fewer than the limit means that they end the window. Possibly
-    /// none, when the last full page happened to end it.
-    Page(Vec<Row>),
-}
-
-/// The next page of at most `limit` rows, opening a new window when none is open.
-pub(crate) async fn look(conn: &mut AsyncPgConnection, cursor: &mut Cursor, limit: i64) -> QueryResult<Look> {
-    if cursor.s2.is_none() {
-        let now = current_snapshot(conn).await?;
-        if page(
-            conn,
-            &Cursor {
-                s2: Some(now),
-                last: 0,
-                ..cursor.clone()
-            },
-            1,
-        )
-        .await?
-        .is_empty()
-        {
-            return Ok(Look::Idle);
-        }
-        open(conn, cursor).await?;
-    }
-    page(conn, cursor, limit).await.map(Look::Page)
-}
-
-/// Takes S2. Three statements, each its own transaction, in exactly this order (see above).
-async fn open(conn: &mut AsyncPgConnection, cursor: &mut Cursor) -> QueryResult<()> {
-    let h2 = sequence_value(conn).await?;
-    let burnt: Burnt = sql_query("SELECT pg_current_xact_id()::text AS xid")
+/// Whether something was committed after `cursor.s1`; writes nothing. (Step 2.)
+pub async fn probe(conn: &mut AsyncPgConnection, cursor: &Cursor) -> QueryResult<Probe> {
+    // One statement looks through one snapshot. Its `now()` is the transaction's start, which
+    // comes before that snapshot; `clock_timestamp()` and `statement_timestamp()` may come after.
+    let sql = format!(
+        "SELECT now() AS at, EXISTS ({}) AS found",
+        window_rows("1", "pg_current_snapshot()", "1")
+    );
+    sql_query(sql)
+        .bind::<Text, _>(&cursor.s1)
+        .bind::<BigInt, _>(cursor.h)
+        .bind::<BigInt, _>(0)
         .get_result(conn)
-        .await?;
+        .await
+}
+
+/// Opens a window up to now. Three statements, each its own transaction, in exactly this order
+/// (see the module's text). (Step 3.)
+pub async fn open(conn: &mut AsyncPgConnection, cursor: &mut Cursor) -> QueryResult<()> {
+    let h2 = sequence_value(conn).await?;
+    let burnt = burn_xid(conn).await?;
     let s2 = current_snapshot(conn).await?;
-    if xmax(&s2) <= burnt.xid.parse().ok() {
-        return Err(diesel::result::Error::QueryBuilderError(
-            format!(
-                "snapshot {s2} does not lie after xid {}: is this a replica?",
-                burnt.xid
-            )
-            .into(),
-        ));
+    if xmax(&s2).is_none_or(|xmax| xmax <= burnt) {
+        let broken = format!("snapshot {s2} does not lie after xid {burnt}: is this the primary?");
+        return Err(diesel::result::Error::QueryBuilderError(broken.into()));
     }
     cursor.h2 = h2;
     cursor.s2 = Some(s2);
@@ -165,22 +138,13 @@ async fn open(conn: &mut AsyncPgConnection, cursor: &mut Cursor) -> QueryResult<
     Ok(())
 }
 
-/// Records that `delivered` of a page with `limit` is done with.
-pub(crate) fn advance(cursor: &mut Cursor, delivered: &[Row], limit: i64) {
-    if let Some(row) = delivered.last() {
-        cursor.last = row.id;
-    }
-    if (delivered.len() as i64) < limit
-        && let Some(s2) = cursor.s2.take()
-    {
-        cursor.s1 = s2;
-        cursor.h = cursor.h2;
-        cursor.last = 0;
-    }
-}
-
 /// The value that the id sequence has reached; 0 while it is unused, when `last_value` says 1.
-pub(crate) async fn sequence_value(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
+pub async fn sequence_value(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
+    #[derive(QueryableByName)]
+    struct Sequence {
+        #[diesel(sql_type = BigInt)]
+        value: i64,
+    }
     let sequence: Sequence =
         sql_query("SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS value FROM outbox_id_seq")
             .get_result(conn)
@@ -188,26 +152,56 @@ pub(crate) async fn sequence_value(conn: &mut AsyncPgConnection) -> QueryResult<
     Ok(sequence.value)
 }
 
-async fn current_snapshot(conn: &mut AsyncPgConnection) -> QueryResult<String> {
-    let now: Snapshot = sql_query("SELECT pg_current_snapshot()::text AS snapshot")
-        .get_result(conn)
-        .await?;
-    Ok(now.snapshot)
-}
-
-async fn page(conn: &mut AsyncPgConnection, cursor: &Cursor, limit: i64) -> QueryResult<Vec<Row>> {
-    sql_query(PAGE)
-        .bind::<Text, _>(&cursor.s1)
-        .bind::<BigInt, _>(cursor.h)
-        .bind::<Text, _>(cursor.s2.as_deref().unwrap_or(&cursor.s1))
-        .bind::<BigInt, _>(cursor.last)
-        .bind::<BigInt, _>(limit)
-        .load(conn)
-        .await
+/// Takes a transaction id and completes it. It writes no WAL that anyone would wait for.
+pub async fn burn_xid(conn: &mut AsyncPgConnection) -> QueryResult<u64> {
+    let xid = text(conn, "SELECT pg_current_xact_id()::text AS value").await?;
+    xid.parse()
+        .map_err(|error| diesel::result::Error::DeserializationError(Box::new(error)))
 }
 
 /// `xmin:xmax:xip,…`
-fn xmax(snapshot: &str) -> Option<u64> {
+pub async fn current_snapshot(conn: &mut AsyncPgConnection) -> QueryResult<String> {
+    text(conn, "SELECT pg_current_snapshot()::text AS value").await
+}
+
+async fn text(conn: &mut AsyncPgConnection, sql: &str) -> QueryResult<String> {
+    #[derive(QueryableByName)]
+    struct Value {
+        #[diesel(sql_type = Text)]
+        value: String,
+    }
+    let row: Value = sql_query(sql).get_result(conn).await?;
+    Ok(row.value)
+}
+
+/// The next rows of the open window, by id, after `cursor.last`: at most `limit`, and no more
+/// than it takes to reach `bytes` of payload. (Step 4.)
+pub async fn page(
+    conn: &mut AsyncPgConnection,
+    cursor: &Cursor,
+    limit: usize,
+    bytes: usize,
+) -> QueryResult<Page> {
+    let sql = window_rows(COLUMNS, "$4::pg_snapshot", &limit.to_string());
+    let query = sql_query(sql)
+        .bind::<Text, _>(&cursor.s1)
+        .bind::<BigInt, _>(cursor.h)
+        .bind::<BigInt, _>(cursor.last)
+        .bind::<Text, _>(cursor.s2.as_deref().unwrap_or(&cursor.s1));
+    let mut rows = AsyncConnectionCore::load(conn, query).await?;
+    let mut page = Page::with_capacity(limit.min(256));
+    while let Some(row) = rows.try_next().await? {
+        page.push(row);
+        if page.payload_bytes() >= bytes || page.len() == limit {
+            // Those that were not read are discarded by the connection, and come with the next page.
+            return Ok(page);
+        }
+    }
+    page.end_window();
+    Ok(page)
+}
+
+pub(crate) fn xmax(snapshot: &str) -> Option<u64> {
     snapshot.split(':').nth(1)?.parse().ok()
 }
 

@@ -77,6 +77,8 @@ pub enum Operation {
     Write,
     /// See that it exists.
     Describe,
+    /// Settings of a topic.
+    DescribeConfigs,
 }
 
 impl Architecture {
@@ -181,6 +183,8 @@ impl Architecture {
             for topic in &process.produces {
                 allow(Resource::Topic(topic.clone()), Operation::Write);
                 allow(Resource::Topic(topic.clone()), Operation::Describe);
+                // It publishes only to topics that are what they were declared to be.
+                allow(Resource::Topic(topic.clone()), Operation::DescribeConfigs);
             }
             for topic in &process.consumes {
                 allow(Resource::Topic(topic.clone()), Operation::Read);
@@ -248,6 +252,7 @@ mod tests {
             [
                 acl("app", topic(), Operation::Write),
                 acl("app", topic(), Operation::Describe),
+                acl("app", topic(), Operation::DescribeConfigs),
                 acl("mailer", topic(), Operation::Read),
                 acl("mailer", topic(), Operation::Describe),
                 acl("mailer", Resource::Group("mailer".into()), Operation::Read),

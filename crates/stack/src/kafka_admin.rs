@@ -318,6 +318,7 @@ fn creation(acl: &Acl) -> AclCreation {
         Operation::Read => 3,
         Operation::Write => 4,
         Operation::Describe => 8,
+        Operation::DescribeConfigs => 10,
     };
     AclCreation::default()
         .with_resource_type(resource_type)

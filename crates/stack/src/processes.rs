@@ -71,6 +71,10 @@ impl Wiring<'_> {
         if process.uses_kafka() {
             self.kafka(name, &mut environment);
         }
+        if !process.produces.is_empty() {
+            // One broker, so one replica of each topic.
+            environment.set("KAFKA_TOPIC_REPLICATION", 1);
+        }
         if !process.consumes.is_empty() {
             environment.set("KAFKA_GROUP_ID", name);
             environment.set("KAFKA_SESSION_TIMEOUT", "6s");
@@ -247,6 +251,7 @@ mod tests {
         let app = [
             ["ASSERTION_JWKS_FILE", "DATABASE_URL", "REDIS_URL"].as_slice(),
             &KAFKA,
+            &["KAFKA_TOPIC_REPLICATION"],
         ]
         .concat();
         assert_eq!(names("the-app"), app);

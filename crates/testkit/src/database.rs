@@ -19,7 +19,12 @@ impl Database {
     /// Creates a database as production has it: it belongs to `<owner>_owner`, only `<owner>_runtime` may connect besides, and
     /// `migrations` ran as the owner. `owner` is `app`, `analytics`, `email` or `audit`.
     pub async fn create(owner: &str, migrations: EmbeddedMigrations) -> Database {
-        let server = Server::of_environment();
+        Database::create_on(&crate::address("PLUMBLINE_TEST_POSTGRES"), owner, migrations).await
+    }
+
+    /// The same on another server, by the URL of its superuser: for a test that crashes its server, or must be alone on it.
+    pub async fn create_on(superuser_url: &str, owner: &str, migrations: EmbeddedMigrations) -> Database {
+        let server = Server::of_url(superuser_url);
         let name = format!("{owner}_{}", Uuid::now_v7().simple());
         server
             .administer(&[
@@ -105,8 +110,7 @@ struct Server {
 }
 
 impl Server {
-    fn of_environment() -> Server {
-        let url = crate::address("PLUMBLINE_TEST_POSTGRES");
+    fn of_url(url: &str) -> Server {
         let split = || {
             let (superuser, rest) = url.strip_prefix("postgres://")?.rsplit_once('@')?;
             let (address, _) = rest.split_once('/')?;
@@ -115,7 +119,7 @@ impl Server {
                 address: address.to_owned(),
             })
         };
-        split().expect("PLUMBLINE_TEST_POSTGRES is postgres://user:password@host:port/postgres")
+        split().expect("the superuser's URL is postgres://user:password@host:port/postgres")
     }
 
     fn superuser_url(&self, database: &str) -> String {

@@ -8,6 +8,7 @@ mod certificates;
 mod database;
 mod eventually;
 mod https;
+mod judge;
 mod kafka;
 mod produce;
 
@@ -16,6 +17,7 @@ pub use certificates::{Authority, Identity};
 pub use database::Database;
 pub use eventually::eventually;
 pub use https::https_get;
+pub use judge::{Verdict, Version, judge};
 pub use kafka::{kafka_args, topic};
 pub use produce::{produce, produce_as};
 

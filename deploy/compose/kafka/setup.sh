@@ -20,7 +20,7 @@ topic plumbline.customers.v1 12
 topic plumbline.catalogue.v1 12
 topic plumbline.orders.v1 12
 
-allow app-service --operation Write --operation Describe \
+allow app-service --operation Write --operation Describe --operation DescribeConfigs \
     --topic plumbline.customers.v1 --topic plumbline.catalogue.v1 --topic plumbline.orders.v1
 
 allow analytics-consumer --operation Read --operation Describe \

@@ -1,45 +1,54 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+//! A database with an outbox and a table that says what was committed.
+
 use std::time::Duration;
 
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-use envelope::{Envelope, Fact};
-use outbox::{Attribution, Relay, RelayArgs, Wake, append_in_txn};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
-use rdkafka::{Offset, TopicPartitionList};
+use envelope::Fact;
+use outbox::{Attribution, Sink, Tail, TailArgs, Wake, append_in_txn};
+use testkit::Version;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
-const PARTITIONS: i32 = 3;
-const BY: Attribution<'_> = Attribution {
+use crate::server::OwnServer;
+
+pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
+pub(crate) const BY: Attribution<'_> = Attribution {
     actor: "system:test",
     traceparent: None,
 };
+const TRUTH: &str = "\
+CREATE TABLE aggregate (id uuid PRIMARY KEY, version bigint NOT NULL);
+CREATE TABLE committed (id uuid, version bigint, PRIMARY KEY (id, version));
+GRANT SELECT, INSERT, UPDATE ON aggregate, committed TO app_runtime";
 
-/// A database with an outbox and a table that says what was committed, and a topic.
 pub(crate) struct Fixture {
     pub(crate) database: testkit::Database,
-    topic: &'static str,
+    /// What its facts say; made by those tests that publish.
+    pub(crate) topic: &'static str,
 }
-
-/// `(aggregate, version)` in the order in which the topic holds them.
-pub(crate) type Published = Vec<(Uuid, i64)>;
 
 impl Fixture {
     pub(crate) async fn new() -> Fixture {
+        Fixture::publishing_to("nowhere").await
+    }
+
+    /// On a server of the test's own.
+    pub(crate) async fn on(server: &OwnServer) -> Fixture {
+        let database = testkit::Database::create_on(&server.superuser_url(), "app", MIGRATIONS).await;
+        make_truth(&database.owner_url()).await;
+        Fixture {
+            database,
+            topic: "nowhere",
+        }
+    }
+
+    pub(crate) async fn publishing_to(topic: &'static str) -> Fixture {
         let database = testkit::Database::create("app", MIGRATIONS).await;
-        let mut owner = database::dedicated(&database.owner_url(), "test").await.unwrap();
-        let truth = "CREATE TABLE truth (aggregate uuid PRIMARY KEY, version bigint NOT NULL);
-                     GRANT SELECT, INSERT, UPDATE ON truth TO app_runtime";
-        owner.batch_execute(truth).await.unwrap();
-        // A `Fact` names its topic for the life of the process, as the real ones do.
-        let topic = testkit::topic("outbox", PARTITIONS).await.leak();
+        make_truth(&database.owner_url()).await;
         Fixture { database, topic }
     }
 
@@ -47,158 +56,133 @@ impl Fixture {
         self.database.connect().await
     }
 
-    pub(crate) fn relay(&self) -> RunningRelay {
-        let args = RelayArgs {
-            database: (&self.database.runtime_url()).into(),
-            kafka: testkit::kafka_args(),
-            source: "outbox-test",
-        };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let relay = Relay::new(args, Wake::new());
-        let task = tokio::spawn(relay.run(async { drop(stopped.await) }));
-        RunningRelay { stop, task }
+    pub(crate) async fn owner(&self) -> AsyncPgConnection {
+        database::dedicated(&self.database.owner_url(), "test")
+            .await
+            .unwrap()
     }
 
-    /// Starts following the topic from its beginning.
-    pub(crate) fn follow(&self) -> Topic {
-        let copies = Arc::new(Mutex::new(Published::new()));
-        let (topic, target) = (self.topic, Arc::downgrade(&copies));
-        // An OS thread, because dropping a consumer blocks.
-        std::thread::spawn(move || {
-            let mut config = testkit::kafka_args().client("outbox-test").unwrap();
-            config
-                .set("group.id", "unused")
-                .set("enable.auto.commit", "false");
-            let consumer: BaseConsumer = config.create().unwrap();
-            let mut partitions = TopicPartitionList::new();
-            for partition in 0..PARTITIONS {
-                partitions
-                    .add_partition_offset(topic, partition, Offset::Beginning)
-                    .unwrap();
-            }
-            consumer.assign(&partitions).unwrap();
-            while let Some(copies) = target.upgrade() {
-                let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else {
-                    continue;
-                };
-                let headers = message.headers().unwrap();
-                let envelope = Envelope::parse(headers.iter().map(|h| (h.key, h.value))).unwrap();
-                assert_eq!(message.key(), Some(envelope.aggregate_id.to_string().as_bytes()));
-                copies
-                    .lock()
-                    .unwrap()
-                    .push((envelope.aggregate_id, envelope.aggregate_version));
-            }
-        });
-        Topic { copies }
+    pub(crate) fn tail<S: Sink>(&self, sink: S) -> Running {
+        run_tail(&self.database.runtime_url(), sink)
+    }
+
+    pub(crate) fn fact(&self, aggregate: Uuid, version: i64) -> Fact {
+        fact(self.topic, aggregate, version)
     }
 
     /// Bumps `aggregate`'s version and appends the fact that says so; the caller's transaction.
     pub(crate) async fn bump_in_txn(&self, conn: &mut AsyncPgConnection, aggregate: Uuid) -> i64 {
-        #[derive(diesel::QueryableByName)]
-        struct Bumped {
-            #[diesel(sql_type = BigInt)]
-            version: i64,
-        }
-        let bump = "INSERT INTO truth VALUES ($1, 1)
-                    ON CONFLICT (aggregate) DO UPDATE SET version = truth.version + 1 RETURNING version";
-        let bumped: Bumped = sql_query(bump)
-            .bind::<SqlUuid, _>(aggregate)
-            .get_result(conn)
-            .await
-            .unwrap();
-        append_in_txn(conn, &BY, &[self.fact(aggregate, bumped.version)])
-            .await
-            .unwrap();
-        bumped.version
+        bump_in_txn(conn, self.topic, aggregate).await
     }
 
-    pub(crate) fn fact(&self, aggregate: Uuid, version: i64) -> Fact {
-        Fact {
-            topic: self.topic,
-            kind: "plumbline.test.bumped",
-            schema_version: 1,
-            aggregate_type: "test",
-            aggregate_id: aggregate,
-            aggregate_version: version,
-            payload: b"{}".to_vec(),
-        }
-    }
-
-    /// Aggregates and the versions that were committed.
-    pub(crate) async fn committed(&self) -> HashMap<Uuid, i64> {
-        #[derive(diesel::QueryableByName)]
-        struct Truth {
-            #[diesel(sql_type = SqlUuid)]
-            aggregate: Uuid,
-            #[diesel(sql_type = BigInt)]
-            version: i64,
-        }
-        let mut conn = self.connect().await;
-        let rows: Vec<Truth> = sql_query("SELECT * FROM truth").load(&mut conn).await.unwrap();
-        rows.into_iter().map(|row| (row.aggregate, row.version)).collect()
+    /// Every version that was committed.
+    pub(crate) async fn committed(&self) -> Vec<Version> {
+        committed(&mut self.connect().await).await
     }
 }
 
-pub(crate) struct RunningRelay {
+pub(crate) async fn make_truth(owner_url: &str) {
+    let mut owner = database::dedicated(owner_url, "test").await.unwrap();
+    owner.batch_execute(TRUTH).await.unwrap();
+}
+
+pub(crate) async fn committed(conn: &mut AsyncPgConnection) -> Vec<Version> {
+    #[derive(diesel::QueryableByName)]
+    struct Committed {
+        #[diesel(sql_type = SqlUuid)]
+        id: Uuid,
+        #[diesel(sql_type = BigInt)]
+        version: i64,
+    }
+    let rows: Vec<Committed> = sql_query("SELECT id, version FROM committed")
+        .load(conn)
+        .await
+        .unwrap();
+    rows.into_iter().map(|row| (row.id, row.version)).collect()
+}
+
+pub(crate) fn fact(topic: &'static str, aggregate: Uuid, version: i64) -> Fact {
+    Fact {
+        topic,
+        kind: "plumbline.test.bumped",
+        schema_version: 1,
+        aggregate_type: "test",
+        aggregate_id: aggregate,
+        aggregate_version: version,
+        payload: b"{}".to_vec(),
+    }
+}
+
+/// The version, without its fact.
+pub(crate) async fn next_version_in_txn(conn: &mut AsyncPgConnection, aggregate: Uuid) -> i64 {
+    number(
+        conn,
+        &format!(
+            "WITH bumped AS (
+                 INSERT INTO aggregate VALUES ('{aggregate}', 1)
+                 ON CONFLICT (id) DO UPDATE SET version = aggregate.version + 1 RETURNING id, version)
+             INSERT INTO committed SELECT id, version FROM bumped RETURNING version AS number"
+        ),
+    )
+    .await
+}
+
+pub(crate) async fn bump_in_txn(conn: &mut AsyncPgConnection, topic: &'static str, aggregate: Uuid) -> i64 {
+    let version = next_version_in_txn(conn, aggregate).await;
+    append_in_txn(conn, &BY, &[fact(topic, aggregate, version)])
+        .await
+        .unwrap();
+    version
+}
+
+/// The one `number` that a statement answers with.
+pub(crate) async fn number(conn: &mut AsyncPgConnection, sql: &str) -> i64 {
+    #[derive(diesel::QueryableByName)]
+    struct Number {
+        #[diesel(sql_type = BigInt)]
+        number: i64,
+    }
+    let row: Number = sql_query(sql)
+        .get_result(conn)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    row.number
+}
+
+pub(crate) async fn execute(conn: &mut AsyncPgConnection, sql: &str) {
+    conn.batch_execute(sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+pub(crate) fn run_tail<S: Sink>(database_url: &str, sink: S) -> Running {
+    let args = TailArgs {
+        database: database_url.into(),
+        source: "outbox-test",
+        memory: Duration::from_secs(3600),
+        rows_are_kept: Duration::from_secs(3600),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let tail = Tail::new(args, sink, &Wake::new());
+    let task = tokio::spawn(tail.run(async { drop(stopped.await) }));
+    Running { stop, task }
+}
+
+/// A tail in this process.
+pub(crate) struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-impl RunningRelay {
+impl Running {
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap();
     }
 
-    /// Ends it as a crash would: nothing is saved.
+    /// Ends it as a crash would: nothing is saved, and the lease stays.
     pub(crate) async fn crash(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
     }
-}
-
-/// What the topic holds so far.
-pub(crate) struct Topic {
-    copies: Arc<Mutex<Published>>,
-}
-
-impl Topic {
-    pub(crate) fn copies(&self) -> Published {
-        self.copies.lock().unwrap().clone()
-    }
-
-    pub(crate) async fn until(&self, what: &str, enough: impl Fn(&Published) -> bool) -> Published {
-        testkit::eventually(what, async || Some(self.copies()).filter(&enough)).await
-    }
-}
-
-/// First copies of each aggregate are its versions 1, 2, 3 … without a gap, up to what was
-/// committed; anything else that the topic holds is a repetition. Returns what is wrong.
-pub(crate) fn violations(committed: &HashMap<Uuid, i64>, published: &Published) -> Vec<String> {
-    let mut first_copies: HashMap<Uuid, i64> = HashMap::new();
-    let mut wrong = Vec::new();
-    for (aggregate, version) in published {
-        let newest = first_copies.entry(*aggregate).or_default();
-        match version - *newest {
-            1 => *newest = *version,
-            step if step > 1 => {
-                wrong.push(format!("{aggregate}: {version} follows {newest}"));
-                *newest = *version;
-            }
-            _ => {}
-        }
-        if *version > committed.get(aggregate).copied().unwrap_or_default() {
-            wrong.push(format!("{aggregate}: {version} was never committed"));
-        }
-    }
-    for (aggregate, version) in committed {
-        let newest = first_copies.get(aggregate).copied().unwrap_or_default();
-        if newest < *version {
-            wrong.push(format!(
-                "{aggregate}: {version} was committed, the topic ends with {newest}"
-            ));
-        }
-    }
-    wrong
 }

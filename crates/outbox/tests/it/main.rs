@@ -1,6 +1,16 @@
 //! The outbox on a real PostgreSQL and a real Kafka.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
+mod append;
+mod controls;
+mod crash;
 mod fixture;
-mod order;
+mod operator;
+mod publishing;
+mod random;
+mod reader;
+mod retention;
+mod server;
+mod sinks;
+mod takeover;
 mod wrong;

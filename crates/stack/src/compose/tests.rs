@@ -400,6 +400,7 @@ fn kafkas_set_up_makes_the_topics_and_the_acls_of_the_architecture() {
                         "Read" => Operation::Read,
                         "Write" => Operation::Write,
                         "Describe" => Operation::Describe,
+                        "DescribeConfigs" => Operation::DescribeConfigs,
                         other => panic!("{other} is an operation that the architecture grants to nobody"),
                     },
                 });

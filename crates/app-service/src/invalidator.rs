@@ -1,0 +1,71 @@
+//! The tail that makes the cache forget what is old, whatever happened to the process that committed it, and to Redis.
+
+use std::time::Duration;
+
+use cache::{Tail, TailError};
+use outbox::{Identity, Page, Row, Sink, SinkError, Watermark};
+use time::OffsetDateTime;
+
+use crate::cached::{Cached, Change};
+
+/// How long the cache may hold an entry, with a margin for clocks. What was committed before that is in no entry.
+pub(crate) const CACHE_MEMORY: Duration = Duration::from_secs(10 * 60);
+
+pub(crate) struct Invalidator {
+    cached: Cached,
+    redis: Tail,
+}
+
+impl Invalidator {
+    pub(crate) fn new(cached: Cached) -> Invalidator {
+        let redis = cached.tail();
+        Invalidator { cached, redis }
+    }
+}
+
+impl Sink for Invalidator {
+    const NAME: &'static str = "cache";
+
+    async fn deliver(&mut self, page: &Page) -> Result<(), SinkError> {
+        let oldest = OffsetDateTime::now_utc() - CACHE_MEMORY;
+        let rows: Vec<Row<'_>> = page.rows().filter(|row| row.occurred_at() >= oldest).collect();
+        self.cached
+            .reapply(&mut self.redis, rows.iter().map(change))
+            .await
+            .map_err(unacknowledged)
+    }
+
+    async fn identity(&mut self) -> Result<Identity, SinkError> {
+        let store = self.redis.identity().await.map_err(unacknowledged)?;
+        let saves = self.redis.saves().await.map_err(unacknowledged)?;
+        Ok(Identity {
+            store: Some(store.to_string()),
+            saves,
+        })
+    }
+
+    async fn lost(&mut self) -> Result<(), SinkError> {
+        tracing::warn!("redis may have forgotten invalidations; they are applied again");
+        self.redis.withdraw().await.map_err(unacknowledged)
+    }
+
+    async fn caught_up(&mut self, to: &Watermark) -> Result<(), SinkError> {
+        self.redis
+            .publish(to.at.into(), to.lag, to.saves)
+            .await
+            .map_err(unacknowledged)
+    }
+}
+
+fn change<'a>(row: &'a Row<'_>) -> Change<'a> {
+    Change {
+        aggregate_type: row.aggregate_type(),
+        aggregate_id: row.aggregate_id(),
+        aggregate_version: row.aggregate_version(),
+        payload: row.payload(),
+    }
+}
+
+fn unacknowledged(error: TailError) -> SinkError {
+    SinkError::new("unacknowledged", error)
+}

@@ -1,0 +1,1 @@
+REVOKE UPDATE (version) ON customer FROM app_runtime;
