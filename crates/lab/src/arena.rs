@@ -29,6 +29,21 @@ impl Arena {
         Ok(Arena { stack, folder })
     }
 
+    /// Starts servers with their tables, and no process.
+    pub async fn servers(folder: Folder, options: Options) -> anyhow::Result<Arena> {
+        check_binaries(&options.root, &options.binaries)?;
+        let dir = folder.path.display();
+        let starting = async {
+            let mut stack = Stack::servers(options).await?;
+            stack.migrate().await?;
+            anyhow::Ok(stack)
+        };
+        let stack = starting
+            .await
+            .with_context(|| format!("cannot start the servers in {dir}"))?;
+        Ok(Arena { stack, folder })
+    }
+
     /// Ends everything and removes the data.
     pub async fn down(self) {
         self.stack.down().await;

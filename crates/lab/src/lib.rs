@@ -7,6 +7,8 @@ pub mod ledger;
 pub mod load;
 mod log_watch;
 pub mod scenarios;
+mod scrape;
+mod spread;
 mod table;
 
 pub use crate::arena::{Arena, Folder, programs};

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use serde::Serialize;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -47,6 +48,8 @@ struct Shared {
     ends: BTreeMap<Partition, i64>,
     versions: BTreeMap<(String, Uuid), i64>,
     order: Order,
+    /// How old each record's fact was when it arrived, in microseconds; nothing until somebody asks.
+    ages_us: Option<Vec<u32>>,
 }
 
 impl LogWatch {
@@ -95,6 +98,33 @@ impl LogWatch {
             .clone()
     }
 
+    /// The highest version of each aggregate, by its type and id.
+    pub fn versions(&self) -> BTreeMap<(String, Uuid), i64> {
+        self.shared
+            .lock()
+            .expect("nothing panics while it holds the lock")
+            .versions
+            .clone()
+    }
+
+    /// What it has seen so far.
+    pub fn order(&self) -> Order {
+        self.shared
+            .lock()
+            .expect("nothing panics while it holds the lock")
+            .order
+    }
+
+    /// How old the facts were whose records have arrived since the last call, in microseconds: from the insert into the outbox until
+    /// the record was read here. Whoever calls it once has to go on, because they are kept until then.
+    pub fn take_ages(&self) -> Vec<u32> {
+        let mut shared = self
+            .shared
+            .lock()
+            .expect("nothing panics while it holds the lock");
+        shared.ages_us.replace(Vec::new()).unwrap_or_default()
+    }
+
     /// Tells of every record that arrives from now on.
     pub fn arrivals(&self) -> watch::Receiver<u64> {
         let mut seen = self.seen.clone();
@@ -123,6 +153,10 @@ impl Shared {
         let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
         match Envelope::parse(headers.map(|header| (header.key, header.value))) {
             Ok(envelope) => {
+                if let Some(ages) = &mut self.ages_us {
+                    let age = OffsetDateTime::now_utc() - envelope.time;
+                    ages.push(u32::try_from(age.whole_microseconds().max(0)).unwrap_or(u32::MAX));
+                }
                 self.sort_in(
                     envelope.aggregate_type,
                     envelope.aggregate_id,

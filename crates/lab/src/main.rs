@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
-use lab::benches::{Bench, api, idle, smoke};
+use lab::benches::{Bench, api, idle, outbox_write, relay_drain, relay_latency, smoke};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
-use lab::scenarios::{Scenario, kill, roll};
+use lab::scenarios::{Scenario, kafka_down, kill, relay_kill, roll};
 use lab::{Arena, Folder, fuzz};
 use serde::Serialize;
 
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("lab=info,warn")),
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("lab=info,librdkafka=off,warn")),
         )
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -88,11 +88,16 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Bench { which, output } => match which {
             Bench::Smoke => bench_smoke(&output).await,
+            Bench::RelayDrain(plan) => bench_relay_drain(&plan, &output).await,
+            Bench::RelayLatency(plan) => bench_relay_latency(plan, &output).await,
             Bench::Idle(plan) => bench_idle(plan, &output).await,
             Bench::Api(plan) => bench_api(plan, &output).await,
+            Bench::OutboxWrite(plan) => bench_outbox_write(plan, &output).await,
         },
         Verb::Chaos { which, output } => match which {
             Scenario::Kill(plan) => chaos_kill(plan, &output).await,
+            Scenario::RelayKill(plan) => chaos_relay_kill(plan, &output).await,
+            Scenario::KafkaDown(plan) => chaos_kafka_down(plan, &output).await,
             Scenario::Roll(plan) => chaos_roll(plan, &output).await,
         },
         Verb::Fuzz(plan) => fuzz_api(plan).await,
@@ -134,12 +139,45 @@ async fn bench_smoke(output: &Output) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn bench_relay_drain(plan: &relay_drain::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-relay-drain")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = Arena::servers(folder, options).await?;
+    let report = relay_drain::run(&mut arena, plan).await;
+    arena.down().await;
+    print(&report?, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bench_relay_latency(plan: relay_latency::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-relay-latency")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = relay_latency::arena(folder, options).await?;
+    let report = relay_latency::run(&mut arena, plan).await;
+    arena.down().await;
+    print(&report?, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn bench_api(plan: api::Plan, output: &Output) -> anyhow::Result<ExitCode> {
     let binaries = build()?;
     let folder = Folder::make("bench-api")?;
     let options = folder.options(&binaries)?;
     let arena = Arena::up(folder, options).await?;
     let report = api::run(&arena, plan).await;
+    arena.down().await;
+    print(&report?, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bench_outbox_write(plan: outbox_write::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-outbox-write")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = Arena::servers(folder, options).await?;
+    let report = outbox_write::run(&mut arena, plan).await;
     arena.down().await;
     print(&report?, output)?;
     Ok(ExitCode::SUCCESS)
@@ -153,6 +191,30 @@ async fn chaos_kill(plan: kill::Plan, output: &Output) -> anyhow::Result<ExitCod
     options.fsync = false;
     let mut arena = Arena::up(folder, options).await?;
     let report = kill::run(&mut arena.stack, plan).await;
+    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
+}
+
+async fn chaos_relay_kill(plan: relay_kill::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("chaos-relay-kill")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = relay_kill::arena(folder, options).await?;
+    let report = relay_kill::run(&mut arena.stack, plan).await;
+    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
+}
+
+async fn chaos_kafka_down(plan: kafka_down::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("chaos-kafka-down")?;
+    let options = folder.options(&binaries)?;
+    let mut arena = Arena::servers(folder, options).await?;
+    let report = kafka_down::run(&mut arena.stack, plan).await;
     let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
     finish(arena, passed).await;
     print(&report?, output)?;
@@ -204,8 +266,12 @@ fn exit_code(passed: bool) -> ExitCode {
     }
 }
 
-/// Builds what a stack runs, in release, and returns where it is. Cargo shows its progress.
+/// Builds what a stack runs, in release, and returns where it is. Cargo shows its progress. `PLUMBLINE_STACK_BINARIES` names a folder
+/// with binaries to run as they are.
 fn build() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PLUMBLINE_STACK_BINARIES") {
+        return Ok(folder.into());
+    }
     let root = stack::find_root()?;
     let programs = lab::programs(&root)?;
     tracing::info!("building in release: {}", programs.join(", "));

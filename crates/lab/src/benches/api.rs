@@ -13,7 +13,9 @@ use serde_json::json;
 
 use crate::Arena;
 use crate::benches::signer::Signer;
+pub(crate) use order_path::OrderPath;
 use people::Person;
+pub(crate) use report::OrderSample;
 use report::Sample;
 pub use report::{Endpoint, Report};
 use round::{Request, Round, Target};
@@ -45,21 +47,8 @@ const CUSTOMERS: usize = 64;
 
 /// Measures on a stack whose processes are all up.
 pub async fn run(arena: &Arena, plan: Plan) -> anyhow::Result<Report> {
-    let target = Arc::new(Target::new(
-        arena.stack.http_url("app-service", 1)?,
-        arena.stack.pid("app-service", 1)?,
-    )?);
-    let signer = Signer::of(arena.folder.path())?;
-    let shop = Shop::open(&target, &signer)
-        .await
-        .context("cannot open the shop")?;
-    let bench = Bench {
-        plan,
-        target,
-        signer,
-        shop,
-    };
-    let path = order_path::OrderPath::prepare(&bench, arena).await?;
+    let bench = Bench::open(arena, plan).await?;
+    let path = OrderPath::prepare(&bench, arena).await?;
     let mut report = Report::new(plan);
     // The first round warms connections, caches and plans up.
     for number in 0..=plan.rounds {
@@ -73,11 +62,19 @@ pub async fn run(arena: &Arena, plan: Plan) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-struct Bench {
+pub(crate) struct Bench {
     plan: Plan,
     target: Arc<Target>,
     signer: Signer,
     shop: Shop,
+}
+
+fn target(arena: &Arena) -> anyhow::Result<Arc<Target>> {
+    let (url, pid) = (
+        arena.stack.http_url("app-service", 1)?,
+        arena.stack.pid("app-service", 1)?,
+    );
+    Ok(Arc::new(Target::new(url, pid)?))
 }
 
 /// What is there before the first round.
@@ -127,6 +124,26 @@ fn registrations(signer: &Signer, names: &[String]) -> anyhow::Result<Vec<Reques
 }
 
 impl Bench {
+    /// Opens a shop at app-service.
+    pub(crate) async fn open(arena: &Arena, plan: Plan) -> anyhow::Result<Bench> {
+        let (target, signer) = (target(arena)?, Signer::of(arena.folder.path())?);
+        let shop = Shop::open(&target, &signer)
+            .await
+            .context("cannot open the shop")?;
+        Ok(Bench {
+            plan,
+            target,
+            signer,
+            shop,
+        })
+    }
+
+    /// app-service was started again.
+    pub(crate) fn follow(&mut self, arena: &Arena) -> anyhow::Result<()> {
+        self.target = target(arena)?;
+        Ok(())
+    }
+
     /// Every endpoint once. Later ones use what earlier ones made, so that each request succeeds.
     async fn round(&self, number: u32) -> anyhow::Result<Vec<Sample>> {
         let mut samples = Samples {

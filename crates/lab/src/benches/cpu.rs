@@ -20,6 +20,11 @@ pub(crate) fn of(pid: u32) -> anyhow::Result<Duration> {
     Ok(TICK * (field(14)? + field(15)?))
 }
 
+/// The sum over several processes.
+pub(crate) fn of_all(pids: &[u32]) -> anyhow::Result<Duration> {
+    pids.iter().map(|pid| of(*pid)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

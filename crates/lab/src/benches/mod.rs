@@ -1,9 +1,14 @@
 //! Measurements, each on a stack of its own.
 
 pub mod api;
+mod backlog;
+mod bare;
 mod cpu;
 mod direct;
 pub mod idle;
+pub mod outbox_write;
+pub mod relay_drain;
+pub mod relay_latency;
 mod replay;
 mod signer;
 pub mod smoke;
@@ -12,12 +17,18 @@ pub(crate) mod unlimited;
 use clap::Subcommand;
 
 /// The benchmarks by name; each has a module with its plan and its report.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Bench {
     /// Requests per second of a cached read and of an order, through the gateway
     Smoke,
+    /// Facts per second that the relay publishes from a full outbox, against a bare librdkafka producer
+    RelayDrain(relay_drain::Plan),
+    /// How long a fact takes from its transaction to Kafka, and what the tails cost while nobody writes
+    RelayLatency(relay_latency::Plan),
     /// Memory of each process when nobody asks anything of it
     Idle(idle::Plan),
     /// Every endpoint of app-service, and the order path against pgbench running the same SQL
     Api(api::Plan),
+    /// What the outbox costs an order: over HTTP, and by pgbench with the same SQL and without the insert into the outbox
+    OutboxWrite(outbox_write::Plan),
 }

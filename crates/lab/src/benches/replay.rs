@@ -64,7 +64,7 @@ fn transactions(log: &str) -> Vec<Transaction> {
     let mut done = Vec::new();
     let mut open: BTreeMap<&str, Transaction> = BTreeMap::new();
     for entry in entries(log) {
-        let Some((process, rest)) = process_of(&entry.first) else {
+        let Some((process, rest)) = process_of(entry.first) else {
             continue;
         };
         if let Some(parameters) =
@@ -197,7 +197,7 @@ pub(crate) fn script(transaction: &Transaction, known: &BTreeSet<Uuid>, texts: &
     let mut lines = vec!["\\set n :n + 1".to_owned()];
     for statement in transaction {
         let mut sql = statement.sql.split_whitespace().collect::<Vec<_>>().join(" ");
-        let outbox = sql.to_ascii_lowercase().contains("insert into outbox");
+        let outbox = states_facts(statement);
         let mut replaced = |text: &str| match Uuid::parse_str(text) {
             Ok(id) if outbox || !known.contains(&id) => fresh.expression(id, texts.contains(text)),
             _ => literal(text),
@@ -220,6 +220,11 @@ pub(crate) fn script(transaction: &Transaction, known: &BTreeSet<Uuid>, texts: &
         lines.push(format!("{sql};"));
     }
     lines.join("\n") + "\n"
+}
+
+/// Whether it inserts into the outbox.
+pub(crate) fn states_facts(statement: &Statement) -> bool {
+    statement.sql.to_ascii_lowercase().contains("insert into outbox")
 }
 
 /// The UUIDs that belong to one run of a transaction, numbered.

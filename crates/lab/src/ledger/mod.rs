@@ -7,7 +7,7 @@
 pub mod balance;
 pub mod facts;
 mod mail_server;
-mod read;
+pub(crate) mod read;
 pub(crate) mod settle;
 pub mod sources;
 mod table;

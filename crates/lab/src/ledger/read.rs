@@ -127,7 +127,7 @@ struct Delivery {
 }
 
 /// The current version of every row that has versions.
-const ROW_VERSIONS: &str = "
+pub(crate) const ROW_VERSIONS: &str = "
     SELECT 'customer' AS kind, id, version FROM customer
     UNION ALL SELECT 'product', id, version FROM product
     UNION ALL SELECT 'stock', product_id, version FROM stock

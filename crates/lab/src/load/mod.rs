@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::load::shop::{Outcome, Shop};
-use crate::load::tally::{Action, Book, Tally};
+use crate::load::tally::{Action, Book, Phase, Tally};
 
 /// Orders that may be waiting for an answer at once; more are withheld and counted.
 const IN_FLIGHT: usize = 512;
@@ -47,6 +47,11 @@ impl Load {
     /// Sees what the senders see.
     pub fn witness(&self) -> Witness {
         Witness(self.book.clone())
+    }
+
+    /// The requests that were answered since the last call. Whoever calls it once has to go on, because they are kept until then.
+    pub fn take_phase(&self) -> Phase {
+        self.book.take_phase()
     }
 
     /// Places no more orders, and waits for the answers that are still to come.

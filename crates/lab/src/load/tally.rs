@@ -64,6 +64,14 @@ impl Tally {
     }
 }
 
+/// The requests that were answered in a part of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Phase {
+    pub outcomes: Outcomes,
+    /// Of the successful ones.
+    pub latencies_us: Vec<u32>,
+}
+
 /// The requests that are on their way, and what became of the others. Shared by all senders.
 #[derive(Default)]
 pub(crate) struct Book {
@@ -79,6 +87,8 @@ struct Inner {
     broken: BTreeSet<u64>,
     /// When the latest begun of the successful requests began.
     latest_ok: Option<Instant>,
+    /// Since it was last taken; nothing until somebody does.
+    phase: Option<Phase>,
 }
 
 impl Book {
@@ -108,6 +118,13 @@ impl Book {
                 Action::Cancel => &mut inner.tally.cancel,
             };
             outcomes.add(outcome);
+            if let Some(phase) = &mut inner.phase {
+                phase.outcomes.add(outcome);
+                if outcome == Outcome::Ok {
+                    let took = begun.elapsed().as_micros();
+                    phase.latencies_us.push(u32::try_from(took).unwrap_or(u32::MAX));
+                }
+            }
         });
         (outcome, answer)
     }
@@ -130,6 +147,10 @@ impl Book {
 
     pub(crate) fn latest_ok(&self) -> Option<Instant> {
         self.with(|inner| inner.latest_ok)
+    }
+
+    pub(crate) fn take_phase(&self) -> Phase {
+        self.with(|inner| inner.phase.replace(Phase::default()).unwrap_or_default())
     }
 
     pub(crate) fn tally(&self) -> Tally {

@@ -1,7 +1,11 @@
 //! Faults under load, each on a stack of its own.
 
+pub mod committed;
+pub mod kafka_down;
 pub mod kill;
 mod prey;
+pub mod relay_kill;
+pub mod relay_report;
 mod report;
 pub mod roll;
 
@@ -12,6 +16,10 @@ use clap::Subcommand;
 pub enum Scenario {
     /// kill -9 of each process under load, with work in flight
     Kill(kill::Plan),
+    /// Replicas of app-service killed, stopped and suspended, Kafka and PostgreSQL killed: what was committed is in the log, in order
+    RelayKill(relay_kill::Plan),
+    /// Kafka down for a while, and writes go on
+    KafkaDown(kafka_down::Plan),
     /// Rolling restart of gateway and app-service under load; every request is answered
     Roll(roll::Plan),
 }

@@ -11,6 +11,7 @@ mod forbidden;
 mod graph;
 mod ledger;
 mod openapi;
+mod relay;
 mod roll;
 mod shop;
 mod sockets;

@@ -29,7 +29,7 @@ pub(crate) async fn start(name: &str, env: Vec<(String, String)>) -> WholeStack 
 
 /// Like [`start`], with other options than the folder's.
 pub(crate) async fn start_with(name: &str, change: impl FnOnce(&Folder, &mut Options)) -> WholeStack {
-    let turn = TURN.lock().await;
+    let turn = turn().await;
     let folder = Folder::make(&format!("test-{name}")).unwrap_or_else(|error| panic!("{error:#}"));
     let mut options = folder.options(&binaries()).unwrap();
     change(&folder, &mut options);
@@ -49,6 +49,11 @@ pub(crate) async fn start_with(name: &str, change: impl FnOnce(&Folder, &mut Opt
         folder,
         _turn: turn,
     }
+}
+
+/// Waits until no other test runs a system.
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
 }
 
 /// `target/debug`, seen from `target/debug/deps/it-…`, unless the environment says otherwise.

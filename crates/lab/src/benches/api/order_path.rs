@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Bench;
 use super::report::OrderSample;
 use crate::Arena;
-use crate::benches::replay;
+use crate::benches::replay::{self, Transaction};
 
 /// Different orders that are captured; pgbench repeats one of them at random each time.
 const CAPTURED: u32 = 50;
@@ -19,20 +19,24 @@ const CAPTURED: u32 = 50;
 const CLIENTS: usize = 10;
 /// A run of pgbench never comes that far.
 const RUNS: u64 = 10_000_000;
+/// More than there are rounds over HTTP.
+const OTHER_ROUNDS: u64 = 1_000;
 
 /// Steps of a write, as app-service measures them: histogram and its label.
 const STEPS: &str = "write_step_duration_seconds_sum{";
 
 /// What is needed to run the same SQL without app-service.
-pub(super) struct OrderPath {
+pub(crate) struct OrderPath {
     scripts: Vec<PathBuf>,
+    /// The same without the insert into the outbox.
+    scripts_without_outbox: Vec<PathBuf>,
     database_url: String,
     metrics_url: String,
 }
 
 impl OrderPath {
     /// Captures what some orders send to PostgreSQL.
-    pub(super) async fn prepare(bench: &Bench, arena: &Arena) -> anyhow::Result<OrderPath> {
+    pub(crate) async fn prepare(bench: &Bench, arena: &Arena) -> anyhow::Result<OrderPath> {
         let status = arena.stack.status().await?;
         let postgres = status
             .servers
@@ -67,22 +71,35 @@ impl OrderPath {
             .chain(bench.shop.customers.iter().map(|buyer| &buyer.id))
             .map(|id| id.parse().context("an id is a UUID"))
             .collect::<anyhow::Result<_>>()?;
-        let mut scripts = Vec::new();
-        for (number, transaction) in captured.iter().enumerate() {
-            let path = arena.folder.path().join(format!("order-{number}.sql"));
+        let folder = arena.folder.path();
+        let write = |name: String, transaction: &Transaction| {
+            let path = folder.join(name);
             std::fs::write(&path, replay::script(transaction, &known, &keys))
                 .with_context(|| format!("cannot write {}", path.display()))?;
-            scripts.push(path);
+            anyhow::Ok(path)
+        };
+        let (mut scripts, mut scripts_without_outbox) = (Vec::new(), Vec::new());
+        for (number, transaction) in captured.iter().enumerate() {
+            scripts.push(write(format!("order-{number}.sql"), transaction)?);
+            let (facts, others): (Transaction, Transaction) =
+                transaction.iter().cloned().partition(replay::states_facts);
+            ensure!(
+                facts.len() == 1,
+                "an order states its facts in {} statements",
+                facts.len()
+            );
+            scripts_without_outbox.push(write(format!("order-{number}-without-outbox.sql"), &others)?);
         }
         Ok(OrderPath {
             scripts,
+            scripts_without_outbox,
             database_url: arena.stack.postgres_url("app_runtime", "app"),
             metrics_url: format!("{}/metrics", arena.stack.admin_url("app-service", 1)?),
         })
     }
 
     /// Orders over HTTP, then the same SQL by pgbench.
-    pub(super) async fn measure(&self, bench: &Bench, number: u32) -> anyhow::Result<OrderSample> {
+    pub(crate) async fn measure(&self, bench: &Bench, number: u32) -> anyhow::Result<OrderSample> {
         let orders = bench.orders(&bench.buyers()?, bench.plan.writes);
         let before = self.steps().await?;
         let round = bench
@@ -92,23 +109,11 @@ impl OrderPath {
         // Each of them, or the rate would be one of refusals.
         round.ids()?;
         let after = self.steps().await?;
-        let floor = replay::pgbench(
-            &self.database_url,
-            &self.scripts,
-            CLIENTS,
-            Duration::from_secs(bench.plan.floor_seconds.into()),
-            u64::from(number) * RUNS,
-        )
-        .await?;
-        ensure!(
-            floor.failed == 0,
-            "{} of pgbench's transactions failed",
-            floor.failed
-        );
+        let floor_per_second = self.pgbench(bench, &self.scripts, number.into()).await?;
         let count = round.answers.len() as f64;
         Ok(OrderSample {
             per_second: count / round.seconds,
-            floor_per_second: floor.per_second,
+            floor_per_second,
             steps: after
                 .into_iter()
                 .map(|(step, sum)| {
@@ -117,6 +122,28 @@ impl OrderPath {
                 })
                 .collect(),
         })
+    }
+
+    /// Orders per second by pgbench, with the insert into the outbox and without it.
+    pub(crate) async fn floors(&self, bench: &Bench, number: u32) -> anyhow::Result<[f64; 2]> {
+        let number = 2 * u64::from(number) + OTHER_ROUNDS;
+        Ok([
+            self.pgbench(bench, &self.scripts, number).await?,
+            self.pgbench(bench, &self.scripts_without_outbox, number + 1)
+                .await?,
+        ])
+    }
+
+    /// `number`: another one each time, because the ids come from it.
+    async fn pgbench(&self, bench: &Bench, scripts: &[PathBuf], number: u64) -> anyhow::Result<f64> {
+        let length = Duration::from_secs(bench.plan.floor_seconds.into());
+        let floor = replay::pgbench(&self.database_url, scripts, CLIENTS, length, number * RUNS).await?;
+        ensure!(
+            floor.failed == 0,
+            "{} of pgbench's transactions failed",
+            floor.failed
+        );
+        Ok(floor.per_second)
     }
 
     /// Seconds that all writes so far have spent in each step.

@@ -34,9 +34,9 @@ impl Sample {
 }
 
 /// The order path in one round.
-pub(super) struct OrderSample {
-    pub(super) per_second: f64,
-    pub(super) floor_per_second: f64,
+pub(crate) struct OrderSample {
+    pub(crate) per_second: f64,
+    pub(crate) floor_per_second: f64,
     /// Seconds of an order by step.
     pub(super) steps: BTreeMap<String, f64>,
 }
