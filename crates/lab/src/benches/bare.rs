@@ -43,7 +43,7 @@ pub(crate) struct Run {
 /// Sends `count` records like those of `topic` to `topic`. Blocks.
 pub(crate) fn send(kafka: &KafkaArgs, topic: &str, partitions: i32, count: u64) -> anyhow::Result<Run> {
     let templates = read_back(kafka, topic, partitions)?;
-    let mut config = kafka.client("lab");
+    let mut config = kafka.client("lab")?;
     // As the relay has them.
     config
         .set("acks", "all")
@@ -97,7 +97,7 @@ fn enqueue(producer: &Producer, topic: &str, template: &OwnedMessage, begun: Ins
 
 /// The first records of the topic.
 fn read_back(kafka: &KafkaArgs, topic: &str, partitions: i32) -> anyhow::Result<Vec<OwnedMessage>> {
-    let mut config = kafka.client("lab");
+    let mut config = kafka.client("lab")?;
     config.set("group.id", "lab").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().context("cannot make a Kafka client")?;
     let mut assignment = TopicPartitionList::new();

@@ -169,7 +169,7 @@ struct Ends(Option<Arc<BaseConsumer>>);
 
 impl Ends {
     fn open(sources: &Sources) -> anyhow::Result<Ends> {
-        let client = sources.kafka.client("lab").create();
+        let client = sources.kafka.client("lab")?.create();
         Ok(Ends(Some(Arc::new(
             client.context("cannot make a Kafka client")?,
         ))))
