@@ -127,15 +127,20 @@ pub(crate) fn cursor_or_null() -> Object {
     or_null().build()
 }
 
-/// One line, whose white space at the ends is dropped: something visible, no control character.
+/// One line without control characters. White space at its ends is dropped and not counted, so that only the pattern can say how long
+/// the rest may be.
 fn line(longest: usize) -> Object {
     let space = r"[\u0009-\u000d \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
     let seen = r"[^\u0000- \u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
     let inside = r"[^\u0000-\u001f\u007f-\u009f]";
     text()
-        .min_length(Some(1))
-        .max_length(Some(longest))
-        .pattern(Some(format!("^{space}*{seen}({inside}*{seen})?{space}*$")))
+        .description(Some(format!(
+            "1 to {longest} characters, without white space at the ends"
+        )))
+        .pattern(Some(format!(
+            "^{space}*{seen}({inside}{{0,{}}}{seen})?{space}*$",
+            longest - 2
+        )))
         .build()
 }
 

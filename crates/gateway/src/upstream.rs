@@ -5,9 +5,9 @@
 mod endpoint;
 mod pool;
 mod relay;
+mod rotation;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ pub(crate) use relay::Relay;
 use crate::forward;
 use crate::refusal::Refusal;
 use pool::{Connection, Pool};
+use rotation::Rotation;
 
 /// Tries for one request. Each further one needs proof that the one before had no effect.
 const ATTEMPTS: usize = 3;
@@ -34,7 +35,7 @@ const RETURN_TIME: Duration = Duration::from_millis(100);
 pub(crate) struct Upstream {
     app_service: AppServiceArgs,
     pool: Arc<Pool>,
-    next: AtomicUsize,
+    rotation: Rotation,
 }
 
 /// How an attempt failed.
@@ -49,8 +50,8 @@ impl Upstream {
     pub(crate) fn new(app_service: AppServiceArgs) -> Upstream {
         Upstream {
             pool: Arc::new(Pool::new(app_service.endpoints().len())),
+            rotation: Rotation::new(app_service.endpoints().len()),
             app_service,
-            next: AtomicUsize::new(0),
         }
     }
 
@@ -85,7 +86,7 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<(Response<hyper::body::Incoming>, Connection), Refusal> {
         let mut spare = request.method().is_safe().then(|| request.clone());
-        let mut endpoint = self.next.fetch_add(1, Ordering::Relaxed) % self.app_service.endpoints().len();
+        let mut endpoint = self.rotation.turn(Instant::now());
         let mut reuse = true;
         let mut attempt = 0;
         loop {
@@ -97,13 +98,19 @@ impl Upstream {
                 }
                 Err(reason) => {
                     tracing::debug!(reason, "connecting failed, trying the next endpoint");
-                    endpoint = (endpoint + 1) % self.app_service.endpoints().len();
+                    endpoint = self.rotation.after_refusal(endpoint, Instant::now());
                     continue;
                 }
             };
             self.address(&mut request, endpoint, deadline);
             request = match exchange(connection, request).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => {
+                    if says_goodbye(&reply.0) {
+                        self.rotation.leaves(endpoint, Instant::now());
+                        self.pool.forget(endpoint);
+                    }
+                    return Ok(reply);
+                }
                 Err(Failure::Unsent(_, reason)) if attempt >= ATTEMPTS => {
                     return Err(Refusal::NotSent(reason));
                 }
@@ -193,6 +200,12 @@ impl Call {
         )
         .record(self.started.elapsed().as_secs_f64());
     }
+}
+
+/// A replica that is told to stop says so in every answer, while it still accepts.
+fn says_goodbye<B>(response: &Response<B>) -> bool {
+    let connection = response.headers().get(header::CONNECTION);
+    connection.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 async fn exchange(

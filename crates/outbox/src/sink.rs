@@ -16,7 +16,7 @@ pub trait Sink: Send + 'static {
     /// when this future is dropped, the same rows come again; nothing after them comes before.
     fn deliver(&mut self, page: &Page) -> impl Future<Output = Result<(), SinkError>> + Send;
 
-    /// What the store behind it says of itself; asked before every look at the table.
+    /// What the store behind it says of itself; asked at every poll and before every page.
     fn identity(&mut self) -> impl Future<Output = Result<Identity, SinkError>> + Send {
         async { Ok(Identity::default()) }
     }

@@ -254,6 +254,7 @@ impl<S: Sink> Tail<S> {
                 Err(Failure::Session(error)) => return Err(error),
                 Err(Failure::Sink(error)) => {
                     self.meter.failed(&error);
+                    measure(&self.meter, at, ready.as_ref()).await?;
                     if stop.is_told() {
                         tracing::warn!(
                             sink = S::NAME,
@@ -270,7 +271,9 @@ impl<S: Sink> Tail<S> {
     /// Delivers the page that is ready, or the next one. One that could not be delivered stays ready.
     async fn step(&mut self, at: &mut Position, ready: &mut Option<Page>) -> Result<Step, Failure> {
         if ready.is_none() {
-            self.store_is_the_same(at).await?;
+            *ready = at.look().await?;
+        }
+        if self.rewound(at).await? {
             *ready = at.look().await?;
         }
         let Some(page) = ready.take() else {
@@ -293,14 +296,7 @@ impl<S: Sink> Tail<S> {
 
     /// Hands `page` to the sink while the next one is being fetched, which it returns.
     async fn deliver(&mut self, at: &mut Position, page: &Page) -> Result<Option<Page>, Failure> {
-        if let Some(first) = page.rows().next()
-            && at.measured.elapsed() >= MEASURE_EVERY
-        {
-            let newest = bounded(window::sequence_value(&mut at.conn)).await?;
-            let age = at.clock.now() - first.occurred_at();
-            self.meter.backlog(newest - first.id() + 1, age.unsigned_abs());
-            at.measured = Instant::now();
-        }
+        measure(&self.meter, at, Some(page)).await?;
         let after = at.cursor.after(page);
         let fetching = async {
             if page.ends_window() {
@@ -329,8 +325,8 @@ impl<S: Sink> Tail<S> {
         Ok(next?)
     }
 
-    /// Rewinds when the sink's store is another one than when the cursor was saved.
-    async fn store_is_the_same(&mut self, at: &mut Position) -> Result<(), Failure> {
+    /// Whether it rewound, because the sink's store is another one than when the cursor was saved.
+    async fn rewound(&mut self, at: &mut Position) -> Result<bool, Failure> {
         let identity = self.sink.identity().await?;
         if let Some(saves) = identity.saves.filter(|saves| *saves > at.lease.saves) {
             let saved = at.lease.saves;
@@ -344,7 +340,7 @@ impl<S: Sink> Tail<S> {
             .store
             .filter(|store| Some(store) != at.lease.store.as_ref())
         else {
-            return Ok(());
+            return Ok(false);
         };
         tracing::warn!(
             sink = S::NAME,
@@ -354,7 +350,7 @@ impl<S: Sink> Tail<S> {
         self.sink.lost().await?;
         at.rewind(store, self.args.memory).await?;
         self.meter.rewound();
-        Ok(())
+        Ok(true)
     }
 
     async fn caught_up(&mut self, at: &mut Position) -> Result<(), Failure> {
@@ -368,6 +364,25 @@ impl<S: Sink> Tail<S> {
         }
         Ok(())
     }
+}
+
+/// Measures the backlog, of which `next` is what comes next, unless that was a moment ago.
+async fn measure(meter: &Meter, at: &mut Position, next: Option<&Page>) -> anyhow::Result<()> {
+    if at.measured.elapsed() < MEASURE_EVERY {
+        return Ok(());
+    }
+    at.measured = Instant::now();
+    let Some(first) = next.and_then(|page| page.rows().next()) else {
+        meter.backlog(0, Duration::ZERO);
+        return Ok(());
+    };
+    let newest = bounded(window::sequence_value(&mut at.conn)).await?;
+    let age = at.clock.now() - first.occurred_at();
+    meter.backlog(
+        newest - first.id() + 1,
+        Duration::try_from(age).unwrap_or_default(),
+    );
+    Ok(())
 }
 
 async fn connect(args: &TailArgs, sink: &str) -> anyhow::Result<AsyncPgConnection> {

@@ -73,6 +73,11 @@ impl Pool {
         }
     }
 
+    /// Closes what is idle to an endpoint that is going away.
+    pub(super) fn forget(&self, endpoint: usize) {
+        self.lock()[endpoint].clear();
+    }
+
     /// The connection that was used last, so that those beyond the need run out.
     pub(super) async fn idle(self: &Arc<Pool>, endpoint: usize) -> Option<Connection> {
         loop {

@@ -53,6 +53,26 @@ fn all_endpoints_get_requests() {
     assert_eq!(echoes.map(|echo| echo.seen().len()), [5, 5]);
 }
 
+/// It still accepts, and would answer; but when it stops accepting, a request that is on its way to it is lost.
+#[test]
+fn a_replica_that_says_that_it_is_going_gets_nothing_more() {
+    let (going, closed) = scripted(|_, stream| {
+        read_request(stream);
+        write(
+            stream,
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",
+        );
+    });
+    let staying = Echo::start();
+    let gateway = Gateway::start(ROUTES, &[going, staying.address], &[("HTTP_WORKERS", "1")]);
+    for _ in 0..10 {
+        assert_eq!(send(gateway.address, post()).status, 200);
+    }
+    closed.recv().unwrap();
+    assert_eq!(closed.try_iter().count(), 0, "further connections to it");
+    assert_eq!(staying.seen().len(), 9);
+}
+
 #[test]
 fn a_connection_is_kept_for_the_next_request() {
     let (address, closed) = scripted(|_, stream| {
