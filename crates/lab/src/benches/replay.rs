@@ -380,7 +380,7 @@ mod tests {
             sql: sql.to_owned(),
             parameters: vec![Some(parameter.to_owned())],
         };
-        let array = statement("SELECT unnest($1)", r#"{"\\\\x7b22","\\\\x00"}"#);
+        let array = statement("SELECT unnest($1)", r#"{"\\x7b22","\\x00"}"#);
         let text = script(&vec![array], &BTreeSet::new(), &BTreeSet::new());
         assert!(text.contains(r"ARRAY[E'\\x7b22', E'\\x00']::bytea[]"), "{text}");
         let known = BTreeSet::from(["0198c0de-0000-7000-8000-000000000001".parse().unwrap()]);
