@@ -78,7 +78,7 @@ pub struct Redis {
 
 /// What stands behind a URL.
 pub(crate) enum Topology {
-    Single(ConnectionInfo),
+    Single(Box<ConnectionInfo>),
     /// Some nodes of it; they know the others.
     Cluster(Vec<ConnectionInfo>),
 }
@@ -127,7 +127,7 @@ impl Redis {
     pub(crate) fn read(&self) -> Result<Target, Unusable> {
         let topology = parse(&self.url.read()?).map_err(Unusable::Url)?;
         let first = match &topology {
-            Topology::Single(node) => Some(node),
+            Topology::Single(node) => Some(&**node),
             Topology::Cluster(nodes) => nodes.first(),
         };
         let with_tls = first.is_some_and(|node| matches!(node.addr(), ConnectionAddr::TcpTls { .. }));
@@ -190,7 +190,7 @@ const FORM: &str = "it is neither of the form redis://user:password@host:port \
 fn parse(url: &str) -> Result<Topology, &'static str> {
     let (scheme, rest) = url.split_once("://").ok_or(FORM)?;
     match scheme {
-        "redis" | "rediss" => node(url).map(Topology::Single),
+        "redis" | "rediss" => node(url).map(Box::new).map(Topology::Single),
         "redis-cluster" | "rediss-cluster" => {
             let scheme = scheme.trim_end_matches("-cluster");
             let (user, hosts) = match rest.rsplit_once('@') {

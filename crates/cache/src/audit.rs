@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 impl<S: Source> Inner<S> {
     pub(crate) fn audit_sometimes(self: &Arc<Self>, key: &S::Key, data: &str, stored: &Stored) {
         let every = self.core.audit_every;
-        if every == 0 || rand::random::<u32>() % every != 0 {
+        if every == 0 || !rand::random::<u32>().is_multiple_of(every) {
             return;
         }
         // Comparing costs a load, and must not cost a reader his.

@@ -62,11 +62,11 @@ fn all_faults(mut command: clap::Command, arguments: &[OsString]) -> Vec<clap::E
     let mut accepted: Vec<String> = Vec::new();
     while let Err(mut fault) = command.clone().try_get_matches_from(arguments) {
         let refused = refused_flag(&fault).filter(|flag| !accepted.contains(flag));
-        if let Some(flag) = &refused {
-            if holds_secret(&command, flag) {
-                let hidden = ContextValue::String("(hidden)".to_owned());
-                fault.insert(ContextKind::InvalidValue, hidden);
-            }
+        if let Some(flag) = &refused
+            && holds_secret(&command, flag)
+        {
+            let hidden = ContextValue::String("(hidden)".to_owned());
+            fault.insert(ContextKind::InvalidValue, hidden);
         }
         name_variables(&command, &mut fault);
         if let Some(flag) = &refused {

@@ -30,9 +30,16 @@ pub struct Problem {
     title: Cow<'static, str>,
     detail: Option<String>,
     extensions: Map<String, Value>,
+    /// Few problems have any, and every handler's result is as large as its error.
+    headers: Option<Box<Headers>>,
+    cause: Option<anyhow::Error>,
+}
+
+/// Headers that go with some problems.
+#[derive(Debug, Default)]
+struct Headers {
     retry_after: Option<u32>,
     allow: Option<String>,
-    cause: Option<anyhow::Error>,
 }
 
 impl Problem {
@@ -45,8 +52,7 @@ impl Problem {
             title: Cow::Borrowed(title),
             detail: None,
             extensions: Map::new(),
-            retry_after: None,
-            allow: None,
+            headers: None,
             cause: None,
         }
     }
@@ -65,8 +71,7 @@ impl Problem {
             title: Cow::Borrowed(title),
             detail: None,
             extensions: Map::new(),
-            retry_after: None,
-            allow: None,
+            headers: None,
             cause: None,
         }
     }
@@ -88,14 +93,14 @@ impl Problem {
     /// After how many seconds the same request may succeed: the `Retry-After` header.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Problem {
-        self.retry_after = Some(seconds);
+        self.headers.get_or_insert_default().retry_after = Some(seconds);
         self
     }
 
     /// The methods that the resource has: the `Allow` header, which a 405 must have.
     #[must_use]
     pub fn allow(mut self, methods: impl Into<String>) -> Problem {
-        self.allow = Some(methods.into());
+        self.headers.get_or_insert_default().allow = Some(methods.into());
         self
     }
 
@@ -175,11 +180,15 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse<BoxBody> {
         let mut response = HttpResponse::build(self.status);
         response.insert_header((header::CONTENT_TYPE, CONTENT_TYPE));
-        if let Some(seconds) = self.retry_after {
+        let (retry_after, allow) = match &self.headers {
+            Some(headers) => (headers.retry_after, headers.allow.as_deref()),
+            None => (None, None),
+        };
+        if let Some(seconds) = retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        if let Some(methods) = &self.allow {
-            response.insert_header((header::ALLOW, methods.as_str()));
+        if let Some(methods) = allow {
+            response.insert_header((header::ALLOW, methods));
         }
         response.body(self.body(None))
     }

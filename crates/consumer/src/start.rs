@@ -52,15 +52,15 @@ fn until_answered(client: &BaseConsumer<Asker>, limit: Duration) -> anyhow::Resu
         };
         serve_callbacks(client);
         let reason = client.context().reason().unwrap_or_else(|| refusal.to_string());
-        if started.elapsed() + PAUSE > limit {
-            return Err(anyhow!("Kafka is still unreachable after {limit:?}: {reason}"));
-        }
         tracing::warn!(
             waited_seconds = started.elapsed().as_secs(),
             limit_seconds = limit.as_secs(),
             reason,
             "waiting for Kafka",
         );
+        if started.elapsed() + PAUSE > limit {
+            return Err(anyhow!("Kafka is still unreachable after {limit:?}: {reason}"));
+        }
         std::thread::sleep(PAUSE);
     }
 }

@@ -255,7 +255,8 @@ async fn nothing_tells_another_s_resource_from_one_that_does_not_exist() {
     answer(first.json(&body)).await.expect(StatusCode::CREATED);
 
     let nobody_s = "0190aaaa-0000-7000-8000-000000000000";
-    let requests: Vec<(&str, Method, &str, Vec<(&str, &str)>, Value)> = vec![
+    type Headers = Vec<(&'static str, &'static str)>;
+    let requests: Vec<(&str, Method, &str, Headers, Value)> = vec![
         ("orders", Method::GET, "", vec![], Value::Null),
         (
             "orders",

@@ -79,6 +79,7 @@ impl Dialer {
     async fn connect(&self, target: Target, limit: Duration) -> Result<Connection, RedisError> {
         match target.topology {
             Topology::Single(node) => {
+                let node = *node;
                 let client = match target.certificates {
                     Some(certificates) => Client::build_with_tls(node, certificates)?,
                     None => Client::open(node)?,

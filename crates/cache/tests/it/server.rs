@@ -122,6 +122,7 @@ fn launch(port: u16, settings: &[String], home: &TempDir) -> Option<Child> {
         std::thread::sleep(Duration::from_millis(10));
     }
     let _ = child.kill();
+    let _ = child.wait();
     None
 }
 

@@ -1,5 +1,7 @@
 //! Against a real PostgreSQL: `cargo stack test -p database`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};

@@ -130,8 +130,8 @@ fn every_event_is_read_back_and_unknown_fields_are_ignored() {
             Event::StockAdjusted {
                 stock,
                 previous_quantity,
-                cause,
-            } if cause == StockCause::Order => assert_eq!((previous_quantity, stock.quantity), (10, 8)),
+                cause: StockCause::Order,
+            } => assert_eq!((previous_quantity, stock.quantity), (10, 8)),
             Event::ProductDiscontinued { product, previous } => {
                 assert_eq!(product.status, "discontinued");
                 assert_eq!(previous.status.as_deref(), Some("active"));

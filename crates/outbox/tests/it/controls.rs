@@ -32,9 +32,10 @@ macro_rules! scenario {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_deviation_from_the_algorithm_is_caught() {
-    let lost: fn(&Verdict) -> usize = |verdict| verdict.lost;
-    let inverted: fn(&Verdict) -> usize = |verdict| verdict.inverted;
-    let scenarios: [(&str, Scenario, fn(&Verdict) -> usize); 10] = [
+    type Fault = fn(&Verdict) -> usize;
+    let lost: Fault = |verdict| verdict.lost;
+    let inverted: Fault = |verdict| verdict.inverted;
+    let scenarios: [(&str, Scenario, Fault); 10] = [
         ("polling by id", scenario!(by_id), lost),
         ("ordering by (xid, id)", scenario!(by_xid), inverted),
         ("a sequence with CACHE 20", scenario!(cached_ids), inverted),

@@ -135,7 +135,7 @@ fn differences(architecture: &Architecture, file: &Value) -> Vec<String> {
         if networks(name, process) != strings(&service["networks"]) {
             found.push(format!("{name}: networks"));
         }
-        if service["build"]["args"]["BIN"] != Value::from(name.as_str()) {
+        if service["build"]["args"]["BIN"] != name.as_str() {
             found.push(format!("{name}: builds another binary"));
         }
         let healthcheck = ["CMD", "/app", "healthcheck"].map(Value::from).to_vec();
