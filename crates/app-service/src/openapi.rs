@@ -4,27 +4,21 @@
 //! only it has. What follows from the shape of an operation is added here: a POST takes an idempotency key, a path with an id has a
 //! 404, every request can be too many. `docs/openapi.json` is this document; a test writes it.
 
-use std::collections::BTreeMap;
+mod answers;
+mod requests;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::OpenApi;
-use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::link::LinkBuilder;
-use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
-use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Ref, RefOr, Required};
 
+use self::answers::{ALWAYS, Answers, BODY, PRECONDITION, REPEATED, not_modified, own_problems};
+use self::requests::{add_parameter, id, idempotency_key, if_match, if_none_match, nothing};
 use crate::api::{customers, orders, products};
-use crate::problems::{self, Kind};
+use crate::problems;
 use crate::shape;
-
-/// Of operations, and read here: slugs of the problems that follow from their rules.
-const PROBLEMS: &str = "x-problems";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -198,20 +192,7 @@ fn complete(method: &str, path: &str, operation: &mut Operation, answers: &mut A
             }
         }
     }
-    let mut statuses: Vec<u16> = kinds.iter().map(|kind| kind.status).collect();
-    statuses.sort_unstable();
-    statuses.dedup();
-    for status in statuses {
-        let mut kinds: Vec<&Kind> = kinds
-            .iter()
-            .copied()
-            .filter(|kind| kind.status == status)
-            .collect();
-        kinds.sort_by_key(|kind| kind.slug);
-        kinds.dedup();
-        let response = RefOr::Ref(answers.of(&kinds));
-        operation.responses.responses.insert(status.to_string(), response);
-    }
+    answers.give(operation, &kinds);
 }
 
 /// Handlers have short names, which are unique only together with their tag.
@@ -227,144 +208,6 @@ fn name(operation: &mut Operation) {
     operation.operation_id = Some(format!("{tag}_{handler}"));
 }
 
-/// The error answers by name: many operations have the same.
-#[derive(Default)]
-struct Answers {
-    named: BTreeMap<String, RefOr<Response>>,
-}
-
-impl Answers {
-    /// The answer that holds these kinds, which have one status and are sorted.
-    fn of(&mut self, kinds: &[&Kind]) -> Ref {
-        let response = RefOr::T(answer(kinds));
-        let status = kinds.first().map_or(0, |kind| kind.status);
-        let mut names = (1..).map(|number| format!("{status}-{number}"));
-        let free = |name: &String| self.named.get(name).is_none_or(|there| *there == response);
-        let name = names.find(free).unwrap_or_default();
-        let reference = Ref::from_response_name(&name);
-        self.named.insert(name, response);
-        reference
-    }
-}
-
-/// Any request may get these.
-const ALWAYS: [&Kind; 11] = [
-    &problems::INVALID_QUERY,
-    &problems::UNAUTHENTICATED,
-    &problems::OVERLOADED,
-    &problems::DEADLINE_EXCEEDED,
-    &gateway::MALFORMED_REQUEST,
-    &gateway::RATE_LIMITED,
-    &gateway::NOT_SENT,
-    &gateway::OUTCOME_UNKNOWN,
-    &gateway::BODY_TOO_LARGE,
-    &gateway::CONTENT_CODING_UNSUPPORTED,
-    &INTERNAL,
-];
-
-const BODY: [&Kind; 6] = [
-    &problems::UNSUPPORTED_MEDIA_TYPE,
-    &problems::MALFORMED_JSON,
-    &problems::INVALID_FIELDS,
-    &problems::INCOMPLETE_BODY,
-    &problems::OUTCOME_UNKNOWN,
-    &gateway::BODY_TIMEOUT,
-];
-
-const REPEATED: [&Kind; 4] = [
-    &problems::IDEMPOTENCY_KEY_REQUIRED,
-    &problems::IDEMPOTENCY_KEY_INVALID,
-    &problems::IDEMPOTENCY_KEY_REUSED,
-    &problems::IDEMPOTENCY_KEY_IN_USE,
-];
-
-const PRECONDITION: [&Kind; 3] = [
-    &problems::PRECONDITION_REQUIRED,
-    &problems::INVALID_PRECONDITION,
-    &problems::STALE_VERSION,
-];
-
-const INTERNAL: Kind = Kind {
-    status: 500,
-    slug: "internal",
-    title: "internal error",
-    when: "Something is wrong with the service.",
-    remedy: "tell its operators the request_id",
-};
-
-/// What the gateway answers before a request reaches the application.
-mod gateway {
-    use crate::problems::Kind;
-
-    pub(super) const MALFORMED_REQUEST: Kind = Kind {
-        status: 400,
-        slug: "malformed-request",
-        title: "the request is malformed",
-        when: "The request can be read in two ways, or not at all.",
-        remedy: "send a path, a Host and headers as HTTP/1.1 wants them, each singleton once",
-    };
-    pub(super) const BODY_TIMEOUT: Kind = Kind {
-        status: 408,
-        slug: "body-timeout",
-        title: "the body did not arrive in time",
-        when: "The body came too slowly.",
-        remedy: "send the request again",
-    };
-    pub(super) const BODY_TOO_LARGE: Kind = Kind {
-        status: 413,
-        slug: "body-too-large",
-        title: "the body is too large",
-        when: "The body is longer than 64 KiB, or there is one where none is taken.",
-        remedy: "send less",
-    };
-    pub(super) const CONTENT_CODING_UNSUPPORTED: Kind = Kind {
-        status: 415,
-        slug: "content-coding-unsupported",
-        title: "the content coding is not supported",
-        when: "The body has a Content-Encoding.",
-        remedy: "send the body as it is",
-    };
-    pub(super) const RATE_LIMITED: Kind = Kind {
-        status: 429,
-        slug: "rate-limited",
-        title: "too many requests",
-        when: "The caller, or its address, has used up its quota.",
-        remedy: "try again after the seconds that Retry-After says",
-    };
-    pub(super) const NOT_SENT: Kind = Kind {
-        status: 502,
-        slug: "not-sent",
-        title: "the request was not processed",
-        when: "No connection to the application could be made. Nothing was changed.",
-        remedy: "try again",
-    };
-    pub(super) const OUTCOME_UNKNOWN: Kind = Kind {
-        status: 502,
-        slug: "outcome-unknown",
-        title: "the outcome is unknown",
-        when: "The connection to the application broke after the request had been sent.",
-        remedy: "repeat a POST with the same Idempotency-Key; otherwise read before you try again",
-    };
-}
-
-/// The kinds that the operation names in `x-problems`, which is removed: the answers say it to clients.
-fn own_problems(operation: &mut Operation) -> Vec<&'static Kind> {
-    let Some(extensions) = &mut operation.extensions else {
-        return Vec::new();
-    };
-    let named = extensions.remove(PROBLEMS);
-    if extensions.is_empty() {
-        operation.extensions = None;
-    }
-    let named = named.as_ref().and_then(Value::as_array).into_iter().flatten();
-    named
-        .map(|slug| {
-            let known = problems::ALL.iter().find(|kind| *slug == kind.slug);
-            known.unwrap_or_else(|| panic!("{slug} is no kind of problem"))
-        })
-        .collect()
-}
-
 fn has_scopes(operation: &Operation) -> bool {
     let requirements = json!(operation.security);
     let schemes = requirements.as_array().into_iter().flatten();
@@ -378,126 +221,6 @@ fn has_etag(operation: &Operation) -> bool {
         operation.responses.responses.get("200"),
         Some(RefOr::T(response)) if response.headers.contains_key("ETag")
     )
-}
-
-fn add_parameter(operation: &mut Operation, parameter: Parameter) {
-    let parameters = operation.parameters.get_or_insert_default();
-    parameters.push(RefOr::T(parameter));
-}
-
-fn id() -> Parameter {
-    ParameterBuilder::new()
-        .name("id")
-        .parameter_in(ParameterIn::Path)
-        .required(Required::True)
-        .schema(Some(shape::id()))
-        .build()
-}
-
-/// Of a POST that says everything with its path.
-fn nothing() -> RefOr<RequestBody> {
-    let nothing = ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(false)));
-    let content = ContentBuilder::new().schema(Some(nothing)).build();
-    let body = RequestBodyBuilder::new()
-        .description(Some("Nothing, or an empty object."))
-        .content("application/json", content);
-    RefOr::T(body.build())
-}
-
-fn header(name: &str, required: Required, description: &str, pattern: &str, example: &str) -> Parameter {
-    let text = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .pattern(Some(pattern));
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Header)
-        .required(required)
-        .description(Some(description))
-        .schema(Some(text))
-        .example(Some(json!(example)))
-        .build()
-}
-
-fn idempotency_key() -> Parameter {
-    header(
-        "Idempotency-Key",
-        Required::True,
-        "New for each operation, the same when it is repeated.",
-        "^[!-~]{1,64}$",
-        "0198c5b7-6f00-7c3e-8f5b-1f3c7a9d2e10",
-    )
-}
-
-/// Tags without a comma or a space inside, which is what the API makes.
-const TAG: &str = r#"(W/)?"[!#-+\--~]*""#;
-
-fn if_match() -> Parameter {
-    header(
-        "If-Match",
-        Required::True,
-        "The ETag of the version that is to be changed, or `*` for whichever it is.",
-        &format!("^(\\*|{TAG}(, {TAG})*)$"),
-        "\"1-1\"",
-    )
-}
-
-fn if_none_match() -> Parameter {
-    // What is no list of tags counts as absent, so that any text is right.
-    header(
-        "If-None-Match",
-        Required::False,
-        "ETags of what the client has; it is told 304 when one of them is current.",
-        ".*",
-        "\"1-1\"",
-    )
-}
-
-fn not_modified() -> Response {
-    ResponseBuilder::new()
-        .description("The client has the current version.")
-        .header("ETag", text_header("The version."))
-        .build()
-}
-
-fn text_header(description: &str) -> utoipa::openapi::header::Header {
-    HeaderBuilder::new()
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-        .description(Some(description))
-        .build()
-}
-
-/// The answer with one status, with an example of each kind of problem that has it.
-fn answer(kinds: &[&Kind]) -> Response {
-    let description = kinds.iter().map(|kind| format!("`{}`: {}", kind.slug, kind.when));
-    let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
-    for kind in kinds {
-        let value = json!({
-            "type": format!("urn:plumbline:problem:{}", kind.slug),
-            "title": kind.title,
-            "status": kind.status,
-            "detail": kind.remedy,
-            "request_id": "0198c5b7-6f00-7c3e-8f5b-1f3c7a9d2e10",
-        });
-        let example = ExampleBuilder::new()
-            .summary(kind.title)
-            .value(Some(value))
-            .build();
-        content = content.examples_from_iter([(kind.slug, example)]);
-    }
-    let mut response = ResponseBuilder::new()
-        .description(description.collect::<Vec<_>>().join("\n\n"))
-        .content("application/problem+json", content.build());
-    let status = kinds.first().map_or(0, |kind| kind.status);
-    if matches!(status, 429 | 503) || kinds.contains(&&problems::IDEMPOTENCY_KEY_IN_USE) {
-        response = response.header("Retry-After", text_header("Seconds after which to try again."));
-    }
-    if matches!(status, 401 | 403) {
-        response = response.header(
-            "WWW-Authenticate",
-            text_header("What the token lacks (RFC 6750)."),
-        );
-    }
-    response.build()
 }
 
 #[cfg(test)]

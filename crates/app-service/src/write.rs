@@ -54,7 +54,7 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(5);
 const INVALIDATION_LIMIT: Duration = Duration::from_millis(20);
 
 /// A change that may be made again, such as one with a precondition. Lets `decide` read and write in one transaction,
-/// appends the facts to it, and commits. Then the cache forgets what is older, and the relay wakes up. A refusal, an
+/// appends the facts to it, and commits. Then the tails wake up, and the cache forgets what is older. A refusal, an
 /// error or the caller's deadline before the commit leave nothing behind.
 pub(crate) async fn write<T>(
     app: &App,

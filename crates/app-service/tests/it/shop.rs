@@ -1,13 +1,11 @@
 //! A running app-service and the people who call it.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+mod database;
+mod process;
+
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Binary, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use identity::{Caller, Minter};
 use reqwest::{Method, StatusCode};
@@ -15,6 +13,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::Database;
 use uuid::Uuid;
+
+pub(crate) use self::database::number;
+pub(crate) use self::process::Replica;
+use self::process::{address, ended, start, terminate};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/app");
 
@@ -34,11 +36,6 @@ pub(crate) struct Shop {
     pub(crate) database: Database,
     settings: Vec<(String, String)>,
     keys: TempDir,
-}
-
-/// A second process beside a shop's own; killed with this value.
-pub(crate) struct Replica {
-    process: Child,
 }
 
 /// What a request was answered with.
@@ -161,98 +158,6 @@ impl Shop {
         self.post(caller, "/v1/orders", json!({"lines": lines})).await
     }
 
-    pub(crate) async fn quantity(&self, product: &str) -> i64 {
-        let id: Uuid = product.parse().unwrap();
-        let mut conn = self.superuser().await;
-        diesel::sql_query("SELECT quantity AS value FROM stock WHERE product_id = $1")
-            .bind::<SqlUuid, _>(id)
-            .get_result::<Number>(&mut conn)
-            .await
-            .unwrap()
-            .value
-    }
-
-    pub(crate) async fn superuser(&self) -> AsyncPgConnection {
-        database::dedicated(&self.database.superuser_url(), "test")
-            .await
-            .unwrap()
-    }
-
-    /// Everything that was stated, in the order in which it was.
-    pub(crate) async fn facts(&self) -> Vec<Fact> {
-        let mut conn = self.superuser().await;
-        diesel::sql_query(
-            "SELECT type AS kind, aggregate_id, aggregate_version, actor, payload FROM outbox ORDER BY id",
-        )
-        .load(&mut conn)
-        .await
-        .unwrap()
-    }
-
-    /// What was stated of one aggregate, as `kind@version`.
-    pub(crate) async fn history(&self, id: &str) -> Vec<String> {
-        let id: Uuid = id.parse().unwrap();
-        let facts = self.facts().await;
-        let of_it = facts.iter().filter(|fact| fact.aggregate_id == id);
-        of_it
-            .map(|fact| {
-                format!(
-                    "{}@{}",
-                    fact.kind.trim_start_matches("plumbline."),
-                    fact.aggregate_version
-                )
-            })
-            .collect()
-    }
-
-    /// Panics unless each aggregate has one fact for each of its versions, in their order, and there are no others.
-    pub(crate) async fn check_facts(&self) {
-        let mut conn = self.superuser().await;
-        let wrong: Vec<Wrong> = diesel::sql_query(
-            "WITH row AS (
-                 SELECT 'product' AS kind, id, version FROM product
-                 UNION ALL SELECT 'stock', product_id, version FROM stock
-                 UNION ALL SELECT 'customer', id, version FROM customer
-                 UNION ALL SELECT 'order', id, version FROM orders
-             ), fact AS (
-                 SELECT aggregate_type AS kind, aggregate_id AS id,
-                        array_agg(aggregate_version ORDER BY id) AS versions
-                 FROM outbox GROUP BY 1, 2
-             )
-             SELECT concat_ws(' ', kind, id, version, versions::text) AS what
-             FROM row FULL JOIN fact USING (kind, id)
-             WHERE versions IS DISTINCT FROM ARRAY(SELECT generate_series(1, version))",
-        )
-        .load(&mut conn)
-        .await
-        .unwrap();
-        assert!(wrong.is_empty(), "{wrong:?}");
-    }
-
-    /// Returns once a statement of the process waits for a lock.
-    pub(crate) async fn wait_for_a_blocked_statement(&self) {
-        self.wait_for_blocked_statements(1).await;
-    }
-
-    /// Returns once so many statements of the process wait for locks.
-    pub(crate) async fn wait_for_blocked_statements(&self, count: i64) {
-        testkit::eventually("statements wait for locks", async || {
-            (self.blocked_statements().await >= count).then_some(())
-        })
-        .await;
-    }
-
-    /// How many statements of processes wait for locks.
-    pub(crate) async fn blocked_statements(&self) -> i64 {
-        let mut conn = self.superuser().await;
-        number(
-            &mut conn,
-            "SELECT count(*) AS value FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock'",
-        )
-        .await
-    }
-
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         terminate(&self.process);
@@ -262,36 +167,6 @@ impl Shop {
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         ended(&mut self.process).await
     }
-}
-
-impl Replica {
-    /// Sends SIGTERM.
-    pub(crate) fn terminate(&self) {
-        terminate(&self.process);
-    }
-
-    /// How the process ended.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        ended(&mut self.process).await
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn terminate(process: &Child) {
-    let pid = process.id().to_string();
-    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert!(sent.success());
-}
-
-async fn ended(process: &mut Child) -> ExitStatus {
-    testkit::eventually("the process has ended", async || process.try_wait().unwrap()).await
 }
 
 impl Drop for Shop {
@@ -300,45 +175,6 @@ impl Drop for Shop {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-#[derive(Debug, QueryableByName)]
-pub(crate) struct Fact {
-    #[diesel(sql_type = Text)]
-    pub(crate) kind: String,
-    #[diesel(sql_type = SqlUuid)]
-    pub(crate) aggregate_id: Uuid,
-    #[diesel(sql_type = BigInt)]
-    pub(crate) aggregate_version: i64,
-    #[diesel(sql_type = Text)]
-    pub(crate) actor: String,
-    #[diesel(sql_type = Binary)]
-    payload: Vec<u8>,
-}
-
-impl Fact {
-    pub(crate) fn payload(&self) -> Value {
-        serde_json::from_slice(&self.payload).unwrap()
-    }
-}
-
-#[derive(Debug, QueryableByName)]
-struct Number {
-    #[diesel(sql_type = BigInt)]
-    value: i64,
-}
-
-/// The one `value` that `query` finds.
-pub(crate) async fn number(conn: &mut AsyncPgConnection, query: &str) -> i64 {
-    let found: Number = diesel::sql_query(query).get_result(conn).await.unwrap();
-    found.value
-}
-
-#[derive(Debug, QueryableByName)]
-struct Wrong {
-    #[diesel(sql_type = Text)]
-    #[expect(dead_code, reason = "shown by Debug")]
-    what: String,
 }
 
 impl Reply {
@@ -392,49 +228,6 @@ pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Reply {
         headers,
         body,
     }
-}
-
-fn start(database: &Database, keys: &TempDir, settings: &[(String, String)]) -> Child {
-    let redis = std::env::var("PLUMBLINE_TEST_REDIS").expect("run `cargo stack test`");
-    Command::new(env!("CARGO_BIN_EXE_app-service"))
-        .arg("serve")
-        .env("HTTP_ADDR", "127.0.0.1:0")
-        .env("ADMIN_ADDR", "127.0.0.1:0")
-        .env("DATABASE_URL", database.runtime_url())
-        .env("REDIS_URL", redis)
-        // A busy machine must not make a miss of a hit.
-        .env("REDIS_COMMAND_TIMEOUT", "20s")
-        .env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-        .env("ASSERTION_JWKS_FILE", keys.path().join("jwks.json"))
-        .env("LOG_FORMAT", "json")
-        .env("RUST_LOG", "info")
-        .env("DRAIN_DELAY", "0s")
-        .envs(settings.iter().map(|(name, value)| (name, value)))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// Reads the log until the process says where it listens, and goes on reading, so that it never waits for a full pipe.
-fn address(process: &mut Child) -> String {
-    let output = BufReader::new(process.stdout.take().unwrap());
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in output.lines().map_while(Result::ok) {
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if event["message"] == "serving HTTP" {
-                let _ = sender.send(format!(
-                    "http://{}",
-                    event["address"].as_str().unwrap_or_default()
-                ));
-            }
-            // Shown only when the test fails.
-            println!("{line}");
-        }
-    });
-    receiver
-        .recv_timeout(Duration::from_secs(60))
-        .expect("the process did not start")
 }
 
 /// Somebody with these scopes and a verified address.
