@@ -100,17 +100,26 @@ impl Broker {
         ];
         let jars = artifacts.jars;
         run(java(&jars, &home).args(format));
-        let child = java(&jars, &home)
-            .args(["kafka.Kafka", "server.properties"])
-            .spawn()
-            .unwrap();
         let broker = Broker {
-            child,
+            child: serve(&jars, &home),
             home,
             jars,
             ports,
         };
-        let probe: BaseConsumer = broker
+        broker.until_up().await;
+        broker
+    }
+
+    /// Kills it and starts it again, with all that it had: every connection has to be made and authenticated anew.
+    pub async fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = serve(&self.jars, &self.home);
+        self.until_up().await;
+    }
+
+    async fn until_up(&self) {
+        let probe: BaseConsumer = self
             .args(Listener::Plain, ClientFiles::default())
             .client("test")
             .unwrap()
@@ -120,7 +129,6 @@ impl Broker {
             probe.fetch_metadata(None, Duration::from_secs(1)).ok()
         })
         .await;
-        broker
     }
 
     /// What a client of that listener is told; for [`Listener::Login`] with the first password.
@@ -179,6 +187,13 @@ fn java(jars: &std::path::Path, home: &TempDir) -> Command {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     java
+}
+
+fn serve(jars: &std::path::Path, home: &TempDir) -> Child {
+    java(jars, home)
+        .args(["kafka.Kafka", "server.properties"])
+        .spawn()
+        .unwrap()
 }
 
 fn run(command: &mut Command) {

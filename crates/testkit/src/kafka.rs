@@ -26,8 +26,13 @@ pub fn kafka_args() -> KafkaArgs {
 
 /// Creates a topic and returns its name, which begins with `prefix`; every partition has its leader.
 pub async fn topic(prefix: &str, partitions: i32) -> String {
+    topic_as(&kafka_args(), prefix, partitions).await
+}
+
+/// Like [`topic`], on another broker.
+pub async fn topic_as(args: &KafkaArgs, prefix: &str, partitions: i32) -> String {
     let name = format!("{prefix}-{}", Uuid::now_v7().simple());
-    let admin: AdminClient<DefaultClientContext> = kafka_args()
+    let admin: AdminClient<DefaultClientContext> = args
         .client(CLIENT)
         .expect("no file is read")
         .create()

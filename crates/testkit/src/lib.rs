@@ -18,7 +18,7 @@ pub use database::Database;
 pub use eventually::eventually;
 pub use https::https_get;
 pub use judge::{Verdict, Version, judge};
-pub use kafka::{kafka_args, topic};
+pub use kafka::{kafka_args, topic, topic_as};
 pub use produce::{produce, produce_as};
 
 fn address(name: &str) -> String {

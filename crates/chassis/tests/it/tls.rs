@@ -1,8 +1,9 @@
 //! The listeners with TLS, from outside.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use rustix::process::Signal;
 use testkit::{Authority, Identity, eventually, https_get};
 use tls::ClientFiles;
 
@@ -98,6 +99,47 @@ async fn a_new_certificate_is_in_use_without_a_restart() {
     std::fs::write(&identity.certificate, "garbage").unwrap();
     child.line("the TLS files have changed and cannot be used; the last good ones stay");
     assert!(status(child.http, "/trace", trusting(&new, None)).await.is_ok());
+}
+
+#[test]
+fn healthcheck_asks_over_tls_and_needs_no_certificate_of_its_own() {
+    let ours = Authority::new("ours");
+    let (identity, ca) = (ours.server(&[NAME]), ours.ca());
+    let files = [
+        ("TLS_CERT_FILE", identity.certificate.to_str().unwrap()),
+        ("TLS_KEY_FILE", identity.key.to_str().unwrap()),
+        ("TLS_CLIENT_CA_FILE", ca.to_str().unwrap()),
+    ];
+    // The process's own environment, as in a container.
+    let ask = |admin: SocketAddr, environment: &[(&str, &str)]| {
+        let output = run(command(&["healthcheck"])
+            .env("ADMIN_ADDR", admin.to_string())
+            .envs(environment.iter().copied()));
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    for environment in [&files[..2], &files[..]] {
+        let child = serve(
+            &identity,
+            &[&[("DRAIN_DELAY", "10m")], &environment[2..]].concat(),
+        );
+        child.line("readiness changed");
+        let (code, said) = ask(child.admin, environment);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(r#""ready":true"#), "{said}");
+        let (code, said) = ask(child.admin, &[]);
+        assert_eq!(code, Some(1), "asked in plain text: {said}");
+
+        child.signal(Signal::TERM);
+        child.line("shutting down: no longer ready, still serving");
+        let (code, said) = ask(child.admin, environment);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(r#""draining":true"#), "{said}");
+    }
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (code, said) = ask(free, &files);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cannot connect"), "{said}");
 }
 
 #[test]

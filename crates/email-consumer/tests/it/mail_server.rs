@@ -82,6 +82,10 @@ impl MailServer {
         args(self.port)
     }
 
+    pub(crate) fn url(&self) -> String {
+        url(self.port)
+    }
+
     pub(crate) fn release(&self) {
         let (released, changed) = &*self.state.released;
         *released.lock().unwrap() = true;
@@ -95,9 +99,13 @@ impl MailServer {
 
 pub(crate) fn args(port: u16) -> MailArgs {
     MailArgs {
-        smtp_url: Secret::of(format!("smtp://127.0.0.1:{port}")),
+        smtp_url: Secret::of(url(port)),
         mail_from: "Plumbline <no-reply@plumbline.localhost>".parse().unwrap(),
     }
+}
+
+fn url(port: u16) -> String {
+    format!("smtp://127.0.0.1:{port}")
 }
 
 struct Conversation {

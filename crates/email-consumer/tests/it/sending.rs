@@ -3,6 +3,9 @@
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
 
+use email_consumer::MailArgs;
+use secret::Secret;
+
 use crate::deliveries::{Sending, database, deliveries, due, execute, until_all};
 use crate::mail_server::{Act, MailServer, args};
 
@@ -202,6 +205,33 @@ async fn an_address_that_is_none_fails_without_a_conversation() {
     until_all(&database, "failed").await;
     sending.stop().await;
     assert!(server.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_server_file_is_used_for_the_next_mail_without_a_restart() {
+    let database = database().await;
+    let (old, new) = (MailServer::start(&[]), MailServer::start(&[]));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), old.url()).unwrap();
+    let args = MailArgs {
+        smtp_url: Secret::in_file(file.path()),
+        ..old.args()
+    };
+    due(&database, 1).await;
+    let sending = Sending::start(&database, &args);
+    let first = until_all(&database, "sent").await;
+    assert_eq!((old.received().len(), new.received().len()), (1, 0));
+
+    std::fs::write(file.path(), new.url()).unwrap();
+    due(&database, 1).await;
+    let second = until_all(&database, "sent").await;
+    sending.stop().await;
+    assert_eq!((first.len(), second.len()), (1, 2));
+    assert_eq!((old.received().len(), new.received().len()), (1, 1));
+    assert_eq!(
+        new.received()[0].header("Message-ID"),
+        format!("<{}@plumbline.localhost>", second[1].message_id)
+    );
 }
 
 /// Lets time pass.

@@ -10,6 +10,7 @@ mod publishing;
 mod random;
 mod reader;
 mod retention;
+mod rotation;
 mod server;
 mod sinks;
 mod takeover;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use envelope::Envelope;
+use kafka::KafkaArgs;
 use outbox::{Identity, KafkaSink, KafkaSinkArgs, Page, Sink, SinkError, Topic, Watermark};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
@@ -102,11 +103,16 @@ pub(crate) fn declared(topic: &str) -> Topic {
 
 /// Follows a topic from its beginning, in the order of each partition.
 pub(crate) fn follow(topic: &'static str) -> Seen {
+    follow_as(testkit::kafka_args(), topic)
+}
+
+/// The same, on another broker.
+pub(crate) fn follow_as(kafka: KafkaArgs, topic: &'static str) -> Seen {
     let seen = Seen::default();
     let target = Arc::downgrade(&seen.0);
     // An OS thread, because dropping a consumer blocks.
     std::thread::spawn(move || {
-        let mut config = testkit::kafka_args().client("outbox-test").unwrap();
+        let mut config = kafka.client("outbox-test").unwrap();
         config
             .set("group.id", "unused")
             .set("enable.auto.commit", "false");
