@@ -20,19 +20,22 @@ pub(crate) struct Token {
     /// Scopes, separated by spaces
     #[arg(long, default_value = SCOPES, hide_default_value = true)]
     scopes: String,
-    /// A verified address; an empty one leaves the claim out
-    #[arg(long, default_value = "alice@example.com")]
-    email: String,
+    /// A verified address [default: SUB@example.com]; an empty one leaves the claim out
+    #[arg(long)]
+    email: Option<String>,
 }
 
 pub(crate) fn run(token: &Token) -> anyhow::Result<ExitCode> {
     let project = Project::find()?;
     let keys = Keys::open(&project.state().keys())?;
-    let email = Some(token.email.as_str()).filter(|email| !email.is_empty());
+    let email = token
+        .email
+        .clone()
+        .unwrap_or_else(|| format!("{}@example.com", token.sub));
     let grant = Grant {
         sub: &token.sub,
         scopes: &token.scopes,
-        email,
+        email: Some(email.as_str()).filter(|email| !email.is_empty()),
     };
     show(&keys.token(grant, &project.architecture.audiences()))?;
     Ok(ExitCode::SUCCESS)
