@@ -164,7 +164,8 @@ async fn bench_relay_latency(plan: relay_latency::Plan, output: &Output) -> anyh
 async fn bench_api(plan: api::Plan, output: &Output) -> anyhow::Result<ExitCode> {
     let binaries = build()?;
     let folder = Folder::make("bench-api")?;
-    let options = folder.options(&binaries)?;
+    let mut options = folder.options(&binaries)?;
+    options.env = api::environment();
     let arena = Arena::up(folder, options).await?;
     let report = api::run(&arena, plan).await;
     arena.down().await;

@@ -45,7 +45,13 @@ const PRODUCTS: usize = 100;
 const HOT: usize = 20;
 const CUSTOMERS: usize = 64;
 
-/// Measures on a stack whose processes are all up.
+/// What the processes must be told for this benchmark: with more connections than may wait for the database, it would measure how
+/// fast requests are refused.
+pub fn environment() -> Vec<(String, String)> {
+    vec![("DB_MAX_WAITING".to_owned(), "1000".to_owned())]
+}
+
+/// Measures on a stack whose processes are all up and were told [`environment`].
 pub async fn run(arena: &Arena, plan: Plan) -> anyhow::Result<Report> {
     let bench = Bench::open(arena, plan).await?;
     let path = OrderPath::prepare(&bench, arena).await?;
