@@ -5,6 +5,7 @@
 //! from the orders are what analytics folded; and no Message-ID reached the mail server twice.
 
 pub mod balance;
+mod compare;
 pub mod facts;
 mod mail_server;
 pub(crate) mod read;
