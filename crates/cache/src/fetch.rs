@@ -1,21 +1,20 @@
-//! What a flight does: lease, load, populate.
+//! What a flight does: lease, load, populate. What it asks of Redis for that is in `lease`.
+
+mod lease;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_redis::redis::{ErrorKind, RedisError, Value, from_redis_value};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::lease::{Lease, Leased};
 use crate::bulkhead::Permit;
-use crate::connection::Unreachable;
-use crate::entry::{CacheStatus, Content, Decoded, Loaded, Stored};
-use crate::flight::{Pilot, Sent};
+use crate::entry::{CacheStatus, Content, Loaded, Stored};
+use crate::flight::Pilot;
 use crate::key::Keys;
 use crate::namespace::{Cause, Inner, Source, Unavailable, Verdict, millis};
-use crate::policy::CONTROL_TTL;
-use crate::script::{LEASE, POPULATE, RELEASE};
 
 /// What those who waited for a flight get.
 pub(crate) type Landing = Result<Fetched, Unavailable>;
@@ -42,24 +41,6 @@ pub(crate) enum Errand {
 const POLL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 
 type Flying = Pilot<String, Landing>;
-
-/// The right to load an entry and to store it.
-struct Lease {
-    /// Random for each call: a token that is used again would let a late populate pass for a new one.
-    token: [u8; 16],
-    /// Redis time, ms.
-    taken_at: u64,
-    /// No absence is older than this version.
-    floor: i64,
-    sent: Sent,
-}
-
-enum Leased {
-    Won(Lease),
-    Fresh(Stored),
-    Busy(Duration),
-    Newer,
-}
 
 /// Flies rounds until nobody waits.
 pub(crate) async fn fly<S: Source>(
@@ -270,100 +251,6 @@ impl<S: Source> Round<'_, S> {
             content,
         }
     }
-
-    async fn lease(&self, seen: u64, sent: Sent) -> Result<Leased, Unreachable> {
-        let namespace = self.namespace;
-        let token: [u8; 16] = rand::random();
-        let ttl = namespace.policy.lease_ttl(namespace.pace.p99());
-        let reply: Vec<Value> = LEASE
-            .run(&namespace.core.link, &self.keys.both(), |command| {
-                command.arg(&token[..]).arg(millis(ttl)).arg(seen);
-                command.arg(S::SCHEMA).arg(millis(CONTROL_TTL));
-            })
-            .await?;
-        let (leased, result) = self.read(token, sent, reply).map_err(Unreachable::Failed)?;
-        namespace.meters.lease(result);
-        Ok(leased)
-    }
-
-    fn read(
-        &self,
-        token: [u8; 16],
-        sent: Sent,
-        reply: Vec<Value>,
-    ) -> Result<(Leased, &'static str), RedisError> {
-        let mut parts = reply.into_iter();
-        let mut part = || parts.next().unwrap_or(Value::Nil);
-        let word: String = from_redis_value(part())?;
-        let now: u64 = from_redis_value(part())?;
-        self.namespace.core.link.clock.learn(now);
-        match word.as_str() {
-            "won" => {
-                let (floor, expired): (i64, u8) = (from_redis_value(part())?, from_redis_value(part())?);
-                let lease = Lease {
-                    token,
-                    taken_at: now,
-                    floor,
-                    sent,
-                };
-                Ok((Leased::Won(lease), if expired == 1 { "expired" } else { "won" }))
-            }
-            "busy" => Ok((
-                Leased::Busy(Duration::from_millis(from_redis_value(part())?)),
-                "busy",
-            )),
-            "data" => match Stored::decode(S::SCHEMA, from_redis_value(part())?) {
-                Decoded::Entry(stored) => Ok((Leased::Fresh(stored), "fresh")),
-                Decoded::Newer => Ok((Leased::Newer, "newer")),
-                Decoded::Garbage => Err(unexpected()),
-            },
-            "newer" => Ok((Leased::Newer, "newer")),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Whether it was accepted.
-    async fn populate(&self, lease: &Lease, stored: &Stored) -> Result<bool, Unreachable> {
-        let namespace = self.namespace;
-        let ttl = match stored.content {
-            // A stale absence is not worth keeping.
-            Content::Absent => namespace.policy.negative_ttl,
-            Content::Present { .. } => namespace.policy.hard_ttl(),
-        };
-        let bytes = stored.encode(S::SCHEMA);
-        let answer: Result<String, Unreachable> = POPULATE
-            .run(&namespace.core.link, &self.keys.both(), |command| {
-                command.arg(&lease.token[..]).arg(S::SCHEMA).arg(stored.version);
-                command.arg(millis(ttl)).arg(&bytes);
-            })
-            .await;
-        let result = match answer.as_deref() {
-            Ok("stored") => "ok",
-            Ok("token") => "token",
-            Ok("floor") => "floor",
-            Ok("older") => "older",
-            Ok("schema") => "schema",
-            Ok(_) => "full",
-            Err(error) => {
-                tracing::debug!(%error, "redis did not answer a populate");
-                "failed"
-            }
-        };
-        namespace.meters.populate(result);
-        answer.map(|_| result == "ok")
-    }
-
-    /// Somebody else may try at once. When this fails, they try when the lease ends.
-    async fn release(&self, lease: &Lease) {
-        let released: Result<u8, Unreachable> = RELEASE
-            .run(&self.namespace.core.link, &[&self.keys.control], |command| {
-                command.arg(&lease.token[..]);
-            })
-            .await;
-        if let Err(error) = released {
-            tracing::debug!(%error, "redis did not answer the release of a lease");
-        }
-    }
 }
 
 /// Larger bodies are not kept in this process: 1,000 entries of it are 16 MiB.
@@ -374,14 +261,6 @@ fn size(content: &Content) -> usize {
         Content::Absent => 0,
         Content::Present { body, .. } => body.len(),
     }
-}
-
-fn unexpected() -> RedisError {
-    (
-        ErrorKind::UnexpectedReturnType,
-        "not an answer of the lease script",
-    )
-        .into()
 }
 
 impl Loaded {
