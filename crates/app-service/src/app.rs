@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cache::CacheArgs;
-use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Unavailable};
+use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Shutdown, Unavailable};
 use database::DatabaseArgs;
 use identity::Verifier;
 use kafka::KafkaArgs;
 use outbox::Wake;
+use tokio::task::JoinSet;
 
 use crate::cached::Cached;
 use crate::checkout::Pool;
@@ -102,32 +103,62 @@ pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     meters::describe();
     step::describe();
     let app = build(args).await?;
-    let tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app);
-    let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
-    let expiring = tokio::spawn(expiring);
-    let sweep = tokio::spawn(idempotency::sweep(
-        app.pool.clone(),
-        args.idempotency_sweep_interval,
+    let mut tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app);
+    let mut jobs = start_jobs(&process, args, &app);
+    let serving = process.http_behind_gateway(&args.http, move |config| api::configure(config, &app));
+    // What runs behind the server must not be missed until the process is told to stop: a restart brings it back.
+    let served = tokio::select! {
+        served = serving => served,
+        panicked = panicked(&mut jobs) => Err(panicked).context("a job ended early"),
+        panicked = tails.panicked() => Err(panicked).context("a tail ended early"),
+    };
+    // When something failed, nobody has told the jobs to stop; they end with the process.
+    if served.is_ok() {
+        while let Some(ended) = jobs.join_next().await {
+            ended.context("a job ended early")?;
+        }
+    }
+    tails.stop().await?;
+    served
+}
+
+/// What every replica does beside answering, until the process begins to stop.
+fn start_jobs(process: &Process, args: &Args, app: &App) -> JoinSet<()> {
+    let mut jobs = JoinSet::new();
+    let shutdown = process.shutdown();
+    jobs.spawn(expire_orders::run(
+        app.clone(),
+        args.order_expiry,
+        shutdown.clone(),
     ));
+    let sweep = idempotency::sweep(app.pool.clone(), args.idempotency_sweep_interval);
+    jobs.spawn(until_lame_duck(shutdown.clone(), sweep));
     let readiness = process.readiness("database");
-    let watch = tokio::spawn(database::watch(
+    let watch = database::watch(
         app.pool.connections().clone(),
         args.database.access.clone(),
         "app-service",
         move |up| readiness.set(up),
-    ));
+    );
+    jobs.spawn(until_lame_duck(shutdown, watch));
+    jobs
+}
 
-    let served = process
-        .http_behind_gateway(&args.http, move |config| api::configure(config, &app))
-        .await;
-    // When the server failed, nobody has told the job to stop; it ends with the process.
-    if served.is_ok() {
-        expiring.await.context("the expiry of orders ended early")?;
+async fn until_lame_duck(shutdown: Shutdown, endless: impl Future<Output = ()>) {
+    tokio::select! {
+        () = endless => {}
+        () = shutdown.lame_duck() => {}
     }
-    watch.abort();
-    sweep.abort();
-    tails.stop().await?;
-    served
+}
+
+/// Returns when one of the tasks has panicked; those that end by themselves are done.
+pub(crate) async fn panicked(tasks: &mut JoinSet<()>) -> anyhow::Error {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(panicked) = ended {
+            return panicked.into();
+        }
+    }
+    std::future::pending().await
 }
 
 async fn build(args: &Args) -> anyhow::Result<App> {
@@ -153,4 +184,22 @@ async fn build(args: &Args) -> anyhow::Result<App> {
         wake: Wake::new(),
         docs: Docs::new()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_behind_the_server_is_noticed_and_an_end_is_not() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        let waiting = tokio::time::timeout(Duration::from_millis(50), panicked(&mut tasks));
+        assert!(waiting.await.is_err());
+        tasks.spawn(async { panic!("a job") });
+        let error = panicked(&mut tasks).await;
+        assert!(error.downcast::<tokio::task::JoinError>().unwrap().is_panic());
+    }
 }

@@ -49,8 +49,7 @@ impl Cached {
     }
 
     /// Forgets what `changes` made old; what Redis does not acknowledge, the invalidator does again.
-    pub(crate) async fn invalidate<'a>(&self, changes: impl IntoIterator<Item = Change<'a>>) {
-        let old = Old::of(changes);
+    pub(crate) async fn invalidate(&self, old: &Old) {
         let products = join_all(
             old.products
                 .iter()
@@ -70,7 +69,9 @@ impl Cached {
         tail: &mut Tail,
         changes: impl IntoIterator<Item = Change<'a>>,
     ) -> Result<(), TailError> {
-        let old = Old::of(changes);
+        let Some(old) = Old::of(changes) else {
+            return Ok(());
+        };
         self.products.reapply(tail, &old.products).await?;
         if old.listing {
             self.listing.reapply(tail).await?;
@@ -99,7 +100,7 @@ impl Change<'_> {
 }
 
 /// What changes make old: the only place that knows which fact touches which entry.
-struct Old {
+pub(crate) struct Old {
     products: Vec<(ProductId, cache::Version)>,
     listing: bool,
 }
@@ -110,7 +111,8 @@ struct Before {
 }
 
 impl Old {
-    fn of<'a>(changes: impl IntoIterator<Item = Change<'a>>) -> Old {
+    /// `None` when nothing cached is older than `changes`.
+    pub(crate) fn of<'a>(changes: impl IntoIterator<Item = Change<'a>>) -> Option<Old> {
         let mut old = Old {
             products: Vec::new(),
             listing: false,
@@ -130,7 +132,7 @@ impl Old {
                 }
             }
         }
-        old
+        (old.listing || !old.products.is_empty()).then_some(old)
     }
 }
 
@@ -257,7 +259,7 @@ mod tests {
                 payload: payload.as_bytes(),
             }]);
             assert_eq!(
-                (old.products.len(), old.listing),
+                old.map_or((0, false), |old| (old.products.len(), old.listing)),
                 (products, listing),
                 "{payload}"
             );

@@ -11,7 +11,7 @@ use outbox::{Check, KafkaSink, KafkaSinkArgs, Retention, Sink, Tail, TailArgs, T
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::app::App;
+use crate::app::{self, App};
 use crate::invalidator::{CACHE_MEMORY, Invalidator};
 use crate::restate::Storefront;
 
@@ -87,6 +87,11 @@ impl Tails {
             // Also when the sender is dropped, because the server failed.
             let _ = stop.wait_for(|stop| *stop).await;
         }
+    }
+
+    /// Returns when one of them has panicked.
+    pub(crate) async fn panicked(&mut self) -> anyhow::Error {
+        app::panicked(&mut self.running).await
     }
 
     /// Lets them deliver what was committed, for a few seconds, and hand over.

@@ -8,12 +8,13 @@ use diesel_async::{
 };
 use envelope::Fact;
 use outbox::Attribution;
+use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
 use tracing::{Instrument as _, Span};
 
 use crate::answer::Answer;
 use crate::app::App;
-use crate::cached::Change;
+use crate::cached::{Change, Old};
 use crate::call::Call;
 use crate::checkout::{Checkout, Pool};
 use crate::idempotency::{Claim, Use};
@@ -137,10 +138,19 @@ async fn transact<T>(
     // In a task of its own, which a caller that hangs up does not take along: between COMMIT and invalidation lies a
     // stale cache.
     let finishing = tokio::spawn(finish(app.clone(), conn, decided.facts).in_current_span());
-    match timeout_at(call.deadline, finishing).await {
-        Ok(Ok(finished)) => finished?,
+    let invalidating = match timeout_at(call.deadline, finishing).await {
+        Ok(Ok(committed)) => committed?,
         Ok(Err(panicked)) => return Err(Problem::internal(panicked)),
         Err(late) => return Err(outcome_unknown().caused_by(late)),
+    };
+    // Committed: from here on nothing can make a failure of it.
+    if let Some(invalidating) = invalidating {
+        let waiting = timeout(INVALIDATION_LIMIT, invalidating);
+        if timed(Step::Invalidate, waiting).await.is_err() {
+            tracing::warn!(
+                "the cache did not hear of a write in time; until it does, it serves the version before"
+            );
+        }
     }
     Ok(decided.answer)
 }
@@ -166,7 +176,8 @@ async fn propose<T>(
     }
 }
 
-async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<(), Problem> {
+/// Commits, and lets the cache hear of it in a task of its own, if it has to.
+async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<Option<JoinHandle<()>>, Problem> {
     let committing = AnsiTransactionManager::commit_transaction(&mut *conn);
     let committing = timed(Step::Commit, observed("commit", committing));
     match timeout(COMMIT_LIMIT, committing).await {
@@ -174,24 +185,17 @@ async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<(), Pr
         Ok(Err(error)) => return Err(outcome_unknown().caused_by(error)),
         Err(late) => return Err(outcome_unknown().caused_by(late)),
     }
-    // Others may need it while this waits for Redis.
     conn.give_back();
     if facts.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     app.wake.wake();
-    // A task of its own: only the waiting is bounded, the attempt goes on.
-    let invalidating = async move {
-        app.cached.invalidate(facts.iter().map(Change::of)).await;
-    }
-    .in_current_span();
-    let waiting = timeout(INVALIDATION_LIMIT, tokio::spawn(invalidating));
-    if timed(Step::Invalidate, waiting).await.is_err() {
-        tracing::warn!(
-            "the cache did not hear of a write in time; until it does, it serves the version before"
-        );
-    }
-    Ok(())
+    let Some(old) = Old::of(facts.iter().map(Change::of)) else {
+        return Ok(None);
+    };
+    // The caller waits for a moment only; the attempt goes on.
+    let invalidating = async move { app.cached.invalidate(&old).await };
+    Ok(Some(tokio::spawn(invalidating.in_current_span())))
 }
 
 /// COMMIT was sent and not acknowledged.

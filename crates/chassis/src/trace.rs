@@ -38,7 +38,7 @@ pub fn set_parent(span: &Span, traceparent: &str) {
 }
 
 /// Gives `span` another name where it is exported. Recording `otel.name` does nothing once a span was entered.
-pub(crate) fn rename(span: &Span, name: String) {
+pub fn rename(span: &Span, name: String) {
     span.context().span().update_name(name);
 }
 

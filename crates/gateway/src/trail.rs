@@ -35,7 +35,6 @@ impl Trail {
             parent: None,
             "request",
             otel.kind = "server",
-            otel.name = Empty,
             otel.status_code = Empty,
             http.request.method = method,
             http.route = Empty,
@@ -87,8 +86,8 @@ impl Drop for Trail {
             .map_or("unmatched", |route| route.path.as_str());
         let id = self.route.as_ref().map_or("unmatched", |route| route.id.as_str());
         let took = self.started.elapsed();
-        self.span
-            .record("otel.name", format!("{} {template}", self.method));
+        // The span was entered long ago: recording `otel.name` would do nothing.
+        chassis::trace::rename(&self.span, format!("{} {template}", self.method));
         self.span.record("http.route", template);
         self.span.record("http.response.status_code", self.status);
         if self.status >= 500 {

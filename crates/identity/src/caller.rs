@@ -5,7 +5,7 @@ const ANONYMOUS: &str = "anonymous";
 const MAX_ID: usize = 200;
 
 /// Somebody whose token has been verified, or nobody ([`Caller::anonymous`]).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// `<source>:<id>`, where the source names the issuer and the id is its `sub`; or `anonymous`.
     pub principal: String,

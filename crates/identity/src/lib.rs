@@ -18,6 +18,7 @@ mod args;
 mod assertion;
 mod caller;
 mod keys;
+mod recent;
 mod verified;
 mod verifier;
 

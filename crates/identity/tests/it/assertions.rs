@@ -63,6 +63,22 @@ fn an_assertion_ends_with_the_token_behind_it() {
 }
 
 #[test]
+fn a_caller_shows_the_same_assertion_for_half_of_its_life() {
+    let (minter, ada, start) = (minter(), ada(), now());
+    let first = minter.mint(&ada, start).unwrap();
+    assert_eq!(minter.mint(&ada, start + 29).unwrap(), first);
+    let second = minter.mint(&ada, start + 30).unwrap();
+    assert_ne!(second, first);
+    assert_eq!(minter.mint(&ada, start + 59).unwrap(), second);
+    // Nobody else gets it, not even Ada with other scopes.
+    let fewer = Caller {
+        scopes: Vec::new(),
+        ..ada
+    };
+    assert_ne!(minter.mint(&fewer, start + 30).unwrap(), second);
+}
+
+#[test]
 fn an_assertion_that_does_not_hold_is_rejected_for_its_reason() {
     let claim = |name: &str, value: Value| GATEWAY.sign(&header(), &with(&claims(), name, value));
     let head = |name: &str, value: Value| GATEWAY.sign(&with(&header(), name, value), &claims());
