@@ -166,7 +166,9 @@ async fn bench_api(plan: api::Plan, output: &Output) -> anyhow::Result<ExitCode>
     let folder = Folder::make("bench-api")?;
     let mut options = folder.options(&binaries)?;
     options.env = api::environment();
-    let arena = Arena::up(folder, options).await?;
+    // Alone: what consumers make of the facts would be measured as well.
+    let mut arena = Arena::servers(folder, options).await?;
+    arena.stack.start("app-service", 1).await?;
     let report = api::run(&arena, plan).await;
     arena.down().await;
     print(&report?, output)?;

@@ -1,5 +1,5 @@
 //! Every endpoint of app-service under load, asked as the gateway asks, and an order against its floor: pgbench running the same SQL on
-//! the same server. Sender, processes and servers share one machine, so only ratios mean something elsewhere.
+//! the same server. Sender, app-service and servers share one machine, so only ratios mean something elsewhere.
 
 mod order_path;
 mod people;
@@ -51,7 +51,7 @@ pub fn environment() -> Vec<(String, String)> {
     vec![("DB_MAX_WAITING".to_owned(), "1000".to_owned())]
 }
 
-/// Measures on a stack whose processes are all up and were told [`environment`].
+/// Measures on a stack whose app-service is up and was told [`environment`].
 pub async fn run(arena: &Arena, plan: Plan) -> anyhow::Result<Report> {
     let bench = Bench::open(arena, plan).await?;
     let path = OrderPath::prepare(&bench, arena).await?;
