@@ -1,5 +1,6 @@
 //! A running app-service and the people who call it.
 
+mod contract;
 mod database;
 mod process;
 
@@ -217,17 +218,22 @@ async fn patiently(request: impl Fn() -> reqwest::RequestBuilder) -> Reply {
     .await
 }
 
-/// Sends it once.
+/// Sends it once. The answer is one that the API's description has.
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Reply {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Reply {
+    let reply = Reply {
         status,
         headers,
         body,
-    }
+    };
+    contract::check(&method, &path, &reply);
+    reply
 }
 
 /// Somebody with these scopes and a verified address.
