@@ -17,7 +17,7 @@ use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
 use crate::tails::{self, Tails};
-use crate::{api, meters, step};
+use crate::{api, meters};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -100,7 +100,6 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     meters::describe();
-    step::describe();
     let app = build(args).await?;
     let tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app);
     let expiring = expire_orders::run(app.clone(), args.order_expiry, process.shutdown());
