@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use testkit::Database;
 use uuid::Uuid;
 
+pub(crate) use self::contract::remedy;
 pub(crate) use self::database::number;
 pub(crate) use self::process::Replica;
 use self::process::{address, ended, start, terminate};
@@ -84,9 +85,16 @@ impl Shop {
     /// Another process with the same settings on the same database.
     pub(crate) fn replica(&self) -> Replica {
         let mut process = start(&self.database, &self.keys, &self.settings);
-        // Now it serves.
-        address(&mut process);
-        Replica { process }
+        let base = address(&mut process);
+        Replica { process, base }
+    }
+
+    /// Kills the process as a power cut would; from now on the other one is the shop's.
+    pub(crate) fn kill_and_go_on_with(&mut self, mut other: Replica) {
+        std::mem::swap(&mut self.process, &mut other.process);
+        std::mem::swap(&mut self.base, &mut other.base);
+        // What is killed with `other` is now the first process.
+        drop(other);
     }
 
     /// `host:port` of the API.

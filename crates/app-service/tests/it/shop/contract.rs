@@ -21,6 +21,17 @@ pub(super) fn check(method: &Method, path: &str, reply: &Reply) {
     }
 }
 
+/// What to do about a problem of app-service's, as its documentation has it: what the detail of each such problem ends with.
+pub(crate) fn remedy(slug: &str) -> &'static str {
+    const PAGE: &str = include_str!("../../../../../docs/problems.md");
+    let begin = format!("| `{slug}` |");
+    let row = PAGE.lines().find(|line| line.starts_with(&begin));
+    let cells = row
+        .unwrap_or_else(|| panic!("{slug} is not documented"))
+        .trim_end_matches(" |");
+    cells.rsplit(" | ").next().unwrap_or_default()
+}
+
 fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let of_path = paths.iter().find(|(template, _)| matches(template, path));
