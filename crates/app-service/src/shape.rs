@@ -67,9 +67,9 @@ pub(crate) fn first_quantity() -> Object {
     number(0, MAX_QUANTITY)
 }
 
-/// How many there are. What comes back from a cancelled order may lead beyond the limit of adjustments.
+/// How many there are. What comes back from a cancelled order may lead beyond the limit of adjustments; this one is the table's.
 pub(crate) fn in_stock() -> Object {
-    number(0, i64::MAX)
+    number(0, (1 << 53) - 1)
 }
 
 /// Any difference but none.
