@@ -12,7 +12,6 @@ pub(crate) struct Kind {
     /// The same for every problem of this type.
     pub(crate) title: &'static str,
     /// For the documentation: which requests get it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the page that a test writes says it"))]
     when: &'static str,
     /// What a client does about it; a clause, because it also ends details.
     pub(crate) remedy: &'static str,
