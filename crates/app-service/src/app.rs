@@ -18,7 +18,7 @@ use crate::docs::Docs;
 use crate::idempotency;
 use crate::jobs::expire_orders;
 use crate::tails::{self, Tails};
-use crate::{api, meters, step};
+use crate::{api, meters};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -101,7 +101,6 @@ fn order_expiry(text: &str) -> Result<Duration, String> {
 /// decided last.
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     meters::describe();
-    step::describe();
     let app = build(args).await?;
     let mut tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app);
     let mut jobs = start_jobs(&process, args, &app);

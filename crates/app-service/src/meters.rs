@@ -8,4 +8,9 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "Time of one query of PostgreSQL or one command of Redis, the wait for a connection included."
     );
+    describe_histogram!(
+        "write_step_duration_seconds",
+        Unit::Seconds,
+        "Time of a write by step; serialise is a part of decide."
+    );
 }

@@ -5,6 +5,8 @@
 //! 404, every request can be too many. `docs/openapi.json` is this document; a test writes it.
 
 mod answers;
+#[cfg(test)]
+mod examples;
 mod requests;
 
 use serde_json::json;
@@ -78,6 +80,21 @@ struct ProblemBody {
     /// Each thing that is wrong with the body or the query.
     #[schema(nullable = false)]
     errors: Option<Vec<FieldError>>,
+    /// The scope that the token lacks.
+    #[schema(schema_with = shape::scope)]
+    scope: Option<String>,
+    /// The version that the resource has now.
+    #[schema(schema_with = shape::etag)]
+    current_etag: Option<String>,
+    /// Of which product there is too little.
+    #[schema(schema_with = shape::id)]
+    product_id: Option<String>,
+    /// How many of it there are.
+    #[schema(schema_with = shape::in_stock)]
+    available: Option<i64>,
+    /// The state of the order, in which it can't be done.
+    #[schema(schema_with = shape::order_status)]
+    order_status: Option<String>,
 }
 
 /// One thing that is wrong.

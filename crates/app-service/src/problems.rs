@@ -1,6 +1,6 @@
 //! The types of problems: part of the API, and all there are.
 //!
-//! `docs/problems.md` is written from this list; no other module names a type.
+//! App-service's part of `docs/problems.md` is written from this list, the gateway's part from its own; no other module names a type.
 
 use std::fmt::Display;
 
@@ -156,6 +156,10 @@ kinds! {
     OUTCOME_UNKNOWN = 500 "outcome-unknown" "the outcome is unknown",
         when "The change was sent to the database, and its acknowledgement did not come in time.",
         remedy "repeat a POST with the same Idempotency-Key; otherwise read before you try again";
+    // `chassis::Problem::internal` makes it.
+    INTERNAL = 500 "internal" "internal error",
+        when "A bug, or a dependency that failed in a way that nobody foresaw.",
+        remedy "report it with the `request_id`";
 }
 
 #[cfg(test)]
@@ -173,8 +177,11 @@ Every error answer of the API is a problem (RFC 9457): `application/problem+json
 `request_id` that the logs and traces of this request have. Programs go by `type`, which never changes; `detail` is for people, says
 what to do, and may change. Extensions are named below.
 
-This page lists what app-service answers, and is written from `crates/app-service/src/problems.rs` by a test. Before a request reaches
-it, the gateway may refuse it with types of its own; `crates/gateway/src/refusal.rs` has them.
+Tests write this page. A type that both processes have means the same to a client, and has the same title.
+
+## From app-service
+
+Written from `crates/app-service/src/problems.rs`.
 
 An `invalid-fields` has all that is wrong with a body at once:
 
@@ -192,36 +199,37 @@ An `invalid-fields` has all that is wrong with a body at once:
 }
 ```
 
-| type: `urn:plumbline:problem:` and | status | when | what to do |
-|---|---|---|---|
+| type: `urn:plumbline:problem:` and | status | title | when | what to do |
+|---|---|---|---|---|
 ";
+    /// Where the gateway's section begins, which its own test writes.
+    const GATEWAY: &str = "\n## From the gateway\n";
 
-    fn page() -> String {
+    /// All but the gateway's section.
+    fn own_part() -> String {
         let mut page = HEAD.to_owned();
-        for Kind {
-            status,
-            slug,
-            when,
-            remedy,
-            ..
-        } in ALL
-        {
+        for kind in ALL {
+            let Kind {
+                status,
+                slug,
+                title,
+                when,
+                remedy,
+            } = kind;
             // Writing to a String can't fail.
-            let _ = writeln!(page, "| `{slug}` | {status} | {when} | {remedy} |");
+            let _ = writeln!(page, "| `{slug}` | {status} | {title} | {when} | {remedy} |");
         }
-        page.push_str(
-            "| `internal` | 500 | A bug, or a dependency that failed in a way that nobody foresaw. | \
-             report it with the `request_id` |\n",
-        );
         page
     }
 
     #[test]
-    fn the_page_of_problems_is_this_list() {
+    fn app_services_part_of_the_page_of_problems_is_this_list() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/problems.md");
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        if committed != page() {
-            std::fs::write(&path, page()).expect("docs/ is writable");
+        let gateways = committed.find(GATEWAY).map_or("", |begin| &committed[begin..]);
+        let expected = format!("{}{gateways}", own_part());
+        if committed != expected {
+            std::fs::write(&path, expected).expect("docs/ is writable");
             panic!("docs/problems.md was not up to date; it is now, commit it");
         }
     }
@@ -232,6 +240,17 @@ An `invalid-fields` has all that is wrong with a body at once:
         for kind in ALL {
             assert!(slugs.insert(kind.slug), "{} is listed twice", kind.slug);
         }
+    }
+
+    #[test]
+    fn what_nobody_foresaw_has_the_type_that_is_listed_for_it() {
+        let body = Problem::internal(anyhow::anyhow!("a bug")).to_bytes("r-1");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("it is JSON");
+        assert_eq!(body["type"], format!("urn:plumbline:problem:{}", INTERNAL.slug));
+        assert_eq!(
+            (&body["title"], &body["status"]),
+            (&INTERNAL.title.into(), &INTERNAL.status.into())
+        );
     }
 
     /// A type that is not in the list would not be in the documentation.

@@ -62,9 +62,14 @@ pub(crate) fn wanted() -> Object {
     number(1, MAX_QUANTITY)
 }
 
-/// How many there are.
-pub(crate) fn quantity() -> Object {
+/// How many there are at first.
+pub(crate) fn first_quantity() -> Object {
     number(0, MAX_QUANTITY)
+}
+
+/// How many there are. What comes back from a cancelled order may lead beyond the limit of adjustments; this one is the table's.
+pub(crate) fn in_stock() -> Object {
+    number(0, (1 << 53) - 1)
 }
 
 /// Any difference but none.
@@ -80,7 +85,9 @@ pub(crate) fn version() -> Object {
 }
 
 pub(crate) fn product_status() -> Object {
-    one_of(["draft", "active", "discontinued"])
+    let mut status = one_of(["draft", "active", "discontinued"]);
+    status.examples = vec![json!("active")];
+    status
 }
 
 pub(crate) fn first_status() -> Object {
@@ -115,12 +122,25 @@ pub(crate) fn moment_or_null() -> Object {
 pub(crate) fn limit() -> Object {
     let mut limit = number(1, 100);
     limit.default = Some(json!(20));
+    limit.examples = vec![json!(20)];
     limit
+}
+
+/// In the header's form, quotes included.
+pub(crate) fn etag() -> Object {
+    text().build()
+}
+
+/// A right, as tokens name it.
+pub(crate) fn scope() -> Object {
+    text().build()
 }
 
 /// Opaque: what `next` of another page was.
 pub(crate) fn cursor() -> Object {
-    text().build()
+    text()
+        .examples([json!("AVvgsfANPHqeAZjFt1wAfS-aTA4rb40cOg")])
+        .build()
 }
 
 pub(crate) fn cursor_or_null() -> Object {

@@ -57,12 +57,3 @@ fn record(step: Step, begun: Instant) {
     metrics::histogram!("write_step_duration_seconds", "step" => step.name())
         .record(begun.elapsed().as_secs_f64());
 }
-
-/// Says what the metric means.
-pub(crate) fn describe() {
-    metrics::describe_histogram!(
-        "write_step_duration_seconds",
-        metrics::Unit::Seconds,
-        "Time of a write by step; serialise is a part of decide."
-    );
-}

@@ -9,6 +9,7 @@ mod forward;
 pub mod limit;
 mod limits;
 mod pipeline;
+mod problems;
 mod refusal;
 mod respond;
 mod route_file;

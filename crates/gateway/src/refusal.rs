@@ -8,14 +8,14 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, StatusCode};
 use identity::Rejected;
 
+use crate::problems::{self, Kind};
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("{0}")]
     Malformed(&'static str),
     #[error("only HTTP/1.1 is spoken here")]
     Version,
-    #[error("the method is not one of this API")]
-    MethodUnknown,
     #[error("only the transfer coding `chunked` is understood")]
     TransferCoding,
     #[error("request bodies must not be encoded")]
@@ -54,98 +54,58 @@ pub(crate) enum Refusal {
     Internal(String),
 }
 
-/// What a client sees of a refusal. Where app-service has a problem of the same kind, type and title are the same.
+/// What a client sees of a refusal.
 pub(crate) struct Shape {
     pub(crate) status: StatusCode,
     /// The problem's type, without `urn:plumbline:problem:`.
     pub(crate) slug: &'static str,
     pub(crate) title: &'static str,
-    pub(crate) detail: Option<String>,
+    pub(crate) detail: String,
     pub(crate) headers: HeaderMap,
 }
 
 impl Refusal {
     pub(crate) fn shape(&self) -> Shape {
-        let (status, slug, title) = self.kind();
+        let kind = self.kind();
         Shape {
-            status,
-            slug,
-            title,
-            detail: self.detail(),
+            // The list has statuses that exist; a test answers with each.
+            status: StatusCode::from_u16(kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            slug: kind.slug,
+            title: kind.title,
+            detail: self.detail(kind),
             headers: self.headers(),
         }
     }
 
-    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
+    fn kind(&self) -> &'static Kind {
         match self {
-            Refusal::Malformed(_) | Refusal::BodyBroken => {
-                (S::BAD_REQUEST, "malformed-request", "the request is malformed")
-            }
-            Refusal::Version => (
-                S::HTTP_VERSION_NOT_SUPPORTED,
-                "http-version-not-supported",
-                "the HTTP version is not supported",
-            ),
-            Refusal::MethodUnknown => (
-                S::NOT_IMPLEMENTED,
-                "method-not-implemented",
-                "the method is not implemented",
-            ),
-            Refusal::TransferCoding => (
-                S::NOT_IMPLEMENTED,
-                "transfer-coding-not-implemented",
-                "the transfer coding is not implemented",
-            ),
-            Refusal::ContentCoding => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "content-coding-unsupported",
-                "the content coding is not supported",
-            ),
-            Refusal::Expectation => (
-                S::EXPECTATION_FAILED,
-                "expectation-failed",
-                "the expectation cannot be met",
-            ),
-            Refusal::NotFound => (S::NOT_FOUND, "not-found", "there is no such thing"),
-            Refusal::MethodNotAllowed(_) => {
-                (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method Not Allowed")
-            }
-            Refusal::TokenMissing | Refusal::TokenRejected(_) => {
-                (S::UNAUTHORIZED, "unauthenticated", "not authenticated")
-            }
-            Refusal::ScopeMissing(_) => (
-                S::FORBIDDEN,
-                "insufficient-scope",
-                "the token does not allow this",
-            ),
-            Refusal::AddressLimit(_) | Refusal::PrincipalLimit(_) => {
-                (S::TOO_MANY_REQUESTS, "rate-limited", "too many requests")
-            }
-            Refusal::BodyTooLong(_) => (S::PAYLOAD_TOO_LARGE, "body-too-large", "the body is too large"),
-            Refusal::BodyTooSlow => (
-                S::REQUEST_TIMEOUT,
-                "body-timeout",
-                "the body did not arrive in time",
-            ),
-            Refusal::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "too busy"),
-            Refusal::NotSent(_) => (S::BAD_GATEWAY, "not-sent", "the request was not processed"),
-            Refusal::OutcomeUnknown(_) => (S::BAD_GATEWAY, "outcome-unknown", "the outcome is unknown"),
-            Refusal::Deadline => (
-                S::GATEWAY_TIMEOUT,
-                "deadline-exceeded",
-                "the request took too long",
-            ),
-            Refusal::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal", "internal error"),
+            Refusal::Malformed(_) | Refusal::BodyBroken => &problems::MALFORMED_REQUEST,
+            Refusal::Version => &problems::HTTP_VERSION_NOT_SUPPORTED,
+            Refusal::TransferCoding => &problems::TRANSFER_CODING_UNSUPPORTED,
+            Refusal::ContentCoding => &problems::CONTENT_CODING_UNSUPPORTED,
+            Refusal::Expectation => &problems::EXPECTATION_FAILED,
+            Refusal::NotFound => &problems::NOT_FOUND,
+            Refusal::MethodNotAllowed(_) => &problems::METHOD_NOT_ALLOWED,
+            Refusal::TokenMissing | Refusal::TokenRejected(_) => &problems::UNAUTHENTICATED,
+            Refusal::ScopeMissing(_) => &problems::INSUFFICIENT_SCOPE,
+            Refusal::AddressLimit(_) | Refusal::PrincipalLimit(_) => &problems::RATE_LIMITED,
+            Refusal::BodyTooLong(_) => &problems::BODY_TOO_LARGE,
+            Refusal::BodyTooSlow => &problems::BODY_TOO_SLOW,
+            Refusal::Overloaded => &problems::OVERLOADED,
+            Refusal::NotSent(_) => &problems::NOT_SENT,
+            Refusal::OutcomeUnknown(_) => &problems::OUTCOME_UNKNOWN,
+            Refusal::Deadline => &problems::DEADLINE_EXCEEDED,
+            Refusal::Internal(_) => &problems::INTERNAL,
         }
     }
 
-    /// The text of what the client did. A rejected token and what happened inside are not explained.
-    fn detail(&self) -> Option<String> {
+    /// What the client did, and what it can do. Why a token was rejected and what happened inside are not explained.
+    fn detail(&self, kind: &Kind) -> String {
+        let remedy = kind.remedy;
         match self {
-            Refusal::TokenRejected(_) => Some("the token is not valid".to_owned()),
-            Refusal::NotSent(_) | Refusal::OutcomeUnknown(_) | Refusal::Internal(_) => None,
-            shown => Some(shown.to_string()),
+            Refusal::TokenRejected(_) => format!("the token is not valid; {remedy}"),
+            Refusal::NotSent(_) | Refusal::OutcomeUnknown(_) | Refusal::Internal(_) => remedy.to_owned(),
+            shown => format!("{shown}; {remedy}"),
         }
     }
 
@@ -190,7 +150,6 @@ impl Refusal {
             self,
             Refusal::Malformed(_)
                 | Refusal::Version
-                | Refusal::MethodUnknown
                 | Refusal::TransferCoding
                 | Refusal::Expectation
                 | Refusal::BodyTooLong(_)

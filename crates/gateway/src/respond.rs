@@ -50,10 +50,7 @@ pub(crate) fn clean(method: &Method, reply: Response<Relay>) -> Answer {
 /// The problem that tells a client of `refusal`.
 pub(crate) fn refuse(refusal: &Refusal, request_id: &str) -> Answer {
     let shape = refusal.shape();
-    let mut problem = chassis::Problem::new(shape.status, shape.slug, shape.title);
-    if let Some(detail) = shape.detail {
-        problem = problem.detail(detail);
-    }
+    let problem = chassis::Problem::new(shape.status, shape.slug, shape.title).detail(shape.detail);
     let body = Full::new(Bytes::from(problem.to_bytes(request_id)));
     let mut response = Response::new(Either::Left(body));
     *response.status_mut() = shape.status;

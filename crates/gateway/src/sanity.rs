@@ -1,7 +1,7 @@
 //! The first step: a request that could be read in two ways is refused before anything reads it.
 //!
 //! What hyper refuses by itself is left to it: a malformed head, two differing lengths, a transfer coding that does not
-//! end in `chunked`. A length beside `chunked` it drops, and it answers nothing more on that connection.
+//! end in `chunked`, a method that is no token. A method that no path has is for the routes to refuse. A length beside `chunked` it drops, and it answers nothing more on that connection.
 
 use http::header::{self, HeaderName};
 use http::request::Parts;
@@ -34,12 +34,6 @@ impl Sane {
     }
 }
 
-/// The methods that are known. TRACE and QUERY are, so that they are answered with 405 and what a path does have; no route may list
-/// them.
-const METHODS: [&str; 9] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
-];
-
 /// Headers of which a second line would leave two readers with two opinions.
 const SINGLETONS: [HeaderName; 11] = [
     header::AUTHORIZATION,
@@ -58,9 +52,6 @@ const SINGLETONS: [HeaderName; 11] = [
 pub(crate) fn check(parts: Parts) -> Result<Sane, Refusal> {
     if parts.version != Version::HTTP_11 {
         return Err(Refusal::Version);
-    }
-    if !METHODS.contains(&parts.method.as_str()) {
-        return Err(Refusal::MethodUnknown);
     }
     check_target(&parts)?;
     for name in &SINGLETONS {

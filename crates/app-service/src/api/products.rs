@@ -62,7 +62,7 @@ impl ProductBody<'_> {
 pub(crate) struct StockBody {
     #[schema(schema_with = shape::id)]
     product_id: ProductId,
-    #[schema(schema_with = shape::quantity)]
+    #[schema(schema_with = shape::in_stock)]
     quantity: i64,
     #[schema(schema_with = shape::version)]
     version: i64,

@@ -17,7 +17,10 @@ pub(super) fn add_parameter(operation: &mut Operation, parameter: Parameter) {
 /// Of a POST that says everything with its path.
 pub(super) fn nothing() -> RefOr<RequestBody> {
     let nothing = ObjectBuilder::new().additional_properties(Some(AdditionalProperties::FreeForm(false)));
-    let content = ContentBuilder::new().schema(Some(nothing)).build();
+    let content = ContentBuilder::new()
+        .schema(Some(nothing))
+        .example(Some(json!({})))
+        .build();
     let body = RequestBodyBuilder::new()
         .description(Some("Nothing, or an empty object."))
         .content("application/json", content);
@@ -30,6 +33,7 @@ pub(super) fn id() -> Parameter {
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
         .schema(Some(shape::id()))
+        .example(Some(json!("0198c5b7-5c00-7d2f-9a4c-0e2b6f8d1c3a")))
         .build()
 }
 

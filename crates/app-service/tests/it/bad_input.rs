@@ -3,7 +3,7 @@
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, answer, caller};
+use crate::shop::{Shop, answer, caller, remedy};
 
 /// Method, path, body, status, problem type, pointers.
 type Row = (
@@ -245,6 +245,12 @@ async fn every_bad_request_is_a_problem_that_says_where() {
             "{what}: {}",
             reply.body
         );
+        let detail = reply.body["detail"].as_str().unwrap_or_default();
+        assert!(
+            detail.ends_with(remedy(slug)),
+            "{what}: what to do? {}",
+            reply.body
+        );
         let errors = reply.body["errors"].as_array().cloned().unwrap_or_default();
         let found: Vec<&str> = errors
             .iter()
@@ -310,7 +316,9 @@ async fn bodies_that_are_no_json_are_told_apart() {
         if !media_type.is_empty() {
             request = request.header(header::CONTENT_TYPE, media_type);
         }
-        answer(request).await.expect_problem(status, slug);
+        let reply = answer(request).await.expect_problem(status, slug);
+        let detail = reply.body["detail"].as_str().unwrap_or_default();
+        assert!(detail.ends_with(remedy(slug)), "what to do? {}", reply.body);
     }
     let charset = shop
         .request(&merchandiser, Method::POST, "/v1/products")

@@ -62,7 +62,8 @@ async fn deadlocks(shop: &Shop) -> i64 {
     number(&mut conn, counted).await
 }
 
-/// How many requests the mixed load sends, and how many of them at once.
+/// How many requests the mixed load sends, and how many of them at once. These are 10,000 mixed requests on orders and what they are made
+/// of, of which half place one; with 10,000 orders placed the test would take minutes on two cores.
 const STEPS: u64 = 10_000;
 const AT_ONCE: usize = 16;
 const PRODUCTS: usize = 6;
@@ -170,6 +171,11 @@ impl Mixed<'_> {
     }
 }
 
+fn with_status(answers: &BTreeMap<String, u64>, status: &str) -> impl Iterator<Item = u64> {
+    let answers = answers.iter().filter(move |(answer, _)| answer.ends_with(status));
+    answers.map(|(_, count)| *count)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_mixed_requests_neither_oversell_nor_lose_goods_nor_deadlock() {
     let mut shop = Shop::open_with(&[("ORDER_EXPIRY", "1s"), ("RUST_LOG", "warn,chassis=info")]).await;
@@ -199,7 +205,16 @@ async fn ten_thousand_mixed_requests_neither_oversell_nor_lose_goods_nor_deadloc
         answers: Mutex::default(),
     };
     join_all((0..AT_ONCE).map(|_| mixed.work())).await;
-    println!("{STEPS} requests in {:?}: {:?}", began.elapsed(), mixed.answers);
+    let answers = mixed.answers.into_inner().unwrap();
+    println!("{STEPS} requests in {:?}: {answers:?}", began.elapsed());
+    let placed: u64 = with_status(&answers, "201").sum();
+    let changed: u64 = with_status(&answers, "200").sum();
+    let refused: u64 = with_status(&answers, "409").sum();
+    assert_eq!(placed + changed + refused, STEPS);
+    assert!(
+        placed > STEPS / 5 && changed > STEPS / 5,
+        "{placed} orders were placed, {changed} other changes made"
+    );
 
     let came_in = mixed.came_in.into_inner().unwrap();
     shop.terminate();

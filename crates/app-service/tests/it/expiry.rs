@@ -88,6 +88,29 @@ async fn two_replicas_expire_each_unpaid_order_once_and_put_its_goods_back_once(
 }
 
 #[tokio::test]
+async fn when_a_replica_dies_the_other_one_goes_on_expiring_orders() {
+    let mut shop = Shop::open_with(SOON).await;
+    let other = shop.replica();
+    let ada = shopper("ada");
+    shop.register(&ada).await;
+    let mug = shop.product(5, json!({})).await;
+    let order = async |shop: &Shop| {
+        let placed = shop.order(&ada, &[(&mug, 1)]).await;
+        placed.expect(StatusCode::CREATED).id()
+    };
+    let before = order(&shop).await;
+    shop.kill_and_go_on_with(other);
+    // Only the second one is there to expire this one.
+    let after = order(&shop).await;
+    for order in [&before, &after] {
+        until_cancelled(&shop, &ada, order).await;
+        assert_eq!(shop.history(order).await, ["order.placed@1", "order.cancelled@2"]);
+    }
+    assert_eq!(shop.quantity(&mug).await, 5);
+    shop.check_facts().await;
+}
+
+#[tokio::test]
 async fn an_expired_order_takes_no_further_step() {
     let shop = Shop::open_with(SOON).await;
     let ada = shopper("ada");

@@ -10,7 +10,7 @@ use identity::Caller;
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::shop::{Reply, Shop, answer, caller, cashier, merchandiser, shopper};
+use crate::shop::{Reply, Shop, answer, caller, cashier, fulfilment, merchandiser, shopper};
 
 /// A POST with a key of the test's choice.
 fn keyed(shop: &Shop, caller: &Caller, path: &str, key: &str, body: &Value) -> reqwest::RequestBuilder {
@@ -89,6 +89,7 @@ async fn every_post_needs_one_well_formed_key() {
         "/v1/customers".to_owned(),
         "/v1/orders".to_owned(),
         format!("/v1/orders/{order}/payment"),
+        format!("/v1/orders/{order}/shipment"),
         format!("/v1/orders/{order}/cancellation"),
     ];
     let before = shop.facts().await.len();
@@ -137,11 +138,20 @@ async fn a_repetition_is_answered_as_the_first_time_and_changes_nothing() {
         .expect(StatusCode::CREATED);
     let order = format!("/v1/orders/{}", placed.id());
     let payment = format!("{order}/payment");
+    let shipment = format!("{order}/shipment");
+    let other = shop
+        .order(&ada, &[(&mug, 2)])
+        .await
+        .expect(StatusCode::CREATED)
+        .id();
+    let cancellation = format!("/v1/orders/{other}/cancellation");
     let adjustment = format!("/v1/products/{mug}/stock-adjustments");
     let new = json!({"sku": "S-1", "name": "Cup", "price_minor": 1, "currency": "EUR"});
     let requests = [
         (&ada, "/v1/orders", "order", one(&mug)),
         (&cashier(), payment.as_str(), "pay", json!({})),
+        (&fulfilment(), shipment.as_str(), "ship", json!({})),
+        (&ada, cancellation.as_str(), "cancel", json!({})),
         (&merchandiser(), "/v1/products", "new", new),
         (
             &merchandiser(),

@@ -1,5 +1,6 @@
 //! A running app-service and the people who call it.
 
+mod contract;
 mod database;
 mod process;
 
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use testkit::Database;
 use uuid::Uuid;
 
+pub(crate) use self::contract::remedy;
 pub(crate) use self::database::number;
 pub(crate) use self::process::Replica;
 use self::process::{address, ended, start, terminate};
@@ -83,9 +85,16 @@ impl Shop {
     /// Another process with the same settings on the same database.
     pub(crate) fn replica(&self) -> Replica {
         let mut process = start(&self.database, &self.keys, &self.settings);
-        // Now it serves.
-        address(&mut process);
-        Replica { process }
+        let base = address(&mut process);
+        Replica { process, base }
+    }
+
+    /// Kills the process as a power cut would; from now on the other one is the shop's.
+    pub(crate) fn kill_and_go_on_with(&mut self, mut other: Replica) {
+        std::mem::swap(&mut self.process, &mut other.process);
+        std::mem::swap(&mut self.base, &mut other.base);
+        // What is killed with `other` is now the first process.
+        drop(other);
     }
 
     /// `host:port` of the API.
@@ -217,17 +226,22 @@ async fn patiently(request: impl Fn() -> reqwest::RequestBuilder) -> Reply {
     .await
 }
 
-/// Sends it once.
+/// Sends it once. The answer is one that the API's description has.
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Reply {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Reply {
+    let reply = Reply {
         status,
         headers,
         body,
-    }
+    };
+    contract::check(&method, &path, &reply);
+    reply
 }
 
 /// Somebody with these scopes and a verified address.

@@ -124,6 +124,63 @@ async fn a_request_ends_at_its_deadline_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_read_ends_at_its_deadline_whether_it_is_cached_or_not() {
+    let shop = Shop::open().await;
+    let mug = shop.product(1, json!({})).await;
+    let mut holder = shop.superuser().await;
+    // Reads wait for this lock, and no other.
+    holder
+        .batch_execute("BEGIN; LOCK TABLE product, stock IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    // The first goes to the database always; the second because nobody has asked for the product before.
+    let stock = format!("/v1/products/{mug}/stock");
+    let product = format!("/v1/products/{mug}");
+    for path in [&stock, &product] {
+        let hurried = shop.request(&merchandiser(), Method::GET, path);
+        let hurried = hurried.header("x-request-deadline-ms", "100");
+        let late = answer(hurried).await.expect_problem(504, "deadline-exceeded");
+        assert!(late.body["detail"].as_str().unwrap().contains("try again"));
+    }
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    for path in [&stock, &product] {
+        shop.get(&merchandiser(), path).await.expect(StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_a_503_that_says_when_to_come_back() {
+    let shop = Shop::open().await;
+    let mug = shop.product(1, json!({})).await;
+    let mut superuser = shop.superuser().await;
+    // Longer than the 5 s that a statement of the process may take, and less than a request may.
+    superuser
+        .batch_execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM pg_sleep(9); RETURN NEW; END $$;
+             CREATE TRIGGER dawdle BEFORE UPDATE ON stock FOR EACH ROW EXECUTE FUNCTION dawdle()",
+        )
+        .await
+        .unwrap();
+    let path = format!("/v1/products/{mug}/stock-adjustments");
+    let refused = answer(adjustment(&shop, &path))
+        .await
+        .expect_problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), "1");
+    superuser
+        .batch_execute("DROP TRIGGER dawdle ON stock")
+        .await
+        .unwrap();
+    let reply = shop.post(&merchandiser(), &path, json!({"delta": 1})).await;
+    assert_eq!(
+        reply.expect(StatusCode::OK).body["quantity"],
+        2,
+        "nothing was changed"
+    );
+    shop.check_facts().await;
+}
+
+#[tokio::test]
 async fn a_request_that_ran_out_of_time_keeps_no_locks() {
     let shop = Shop::open().await;
     let ada = shopper("ada");

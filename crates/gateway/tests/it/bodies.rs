@@ -90,7 +90,7 @@ fn a_body_that_does_not_arrive_is_given_up() {
     let gateway = Gateway::before(&[echo.address]);
     let mut connection = Connection::open(gateway.address);
     let reply = connection.exchange(head(&["Content-Length: 10"]) + "half");
-    assert_eq!((reply.status, reply.problem()), (408, "body-timeout".to_owned()));
+    assert_eq!((reply.status, reply.problem()), (408, "body-too-slow".to_owned()));
     assert!(connection.is_closed());
     assert_eq!(echo.seen().len(), 0);
 }

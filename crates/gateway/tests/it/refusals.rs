@@ -25,6 +25,13 @@ fn check(rows: &[Row]) {
         let body = reply.json();
         assert_eq!(body["status"], *status, "{raw}");
         assert_eq!(body["request_id"].as_str(), reply.header("x-request-id"), "{raw}");
+        // What was wrong, and what to do.
+        assert!(
+            body["detail"]
+                .as_str()
+                .is_some_and(|detail| detail.contains("; ")),
+            "{body}"
+        );
         let line = gateway.access_line(body["request_id"].as_str().unwrap());
         assert_eq!(line["status"], *status, "{raw}");
         assert!(line["refused"].is_string(), "{line}");
@@ -56,26 +63,7 @@ fn a_request_that_could_be_read_in_two_ways_is_refused() {
             505,
             "http-version-not-supported",
         ),
-        (
-            raw("TRACE /v1/things HTTP/1.1\nHost: a\n\n"),
-            405,
-            "method-not-allowed",
-        ),
-        (
-            raw("CONNECT a:1 HTTP/1.1\nHost: a:1\n\n"),
-            501,
-            "method-not-implemented",
-        ),
-        (
-            raw("BREW /v1/things HTTP/1.1\nHost: a\n\n"),
-            501,
-            "method-not-implemented",
-        ),
-        (
-            raw("get /v1/things HTTP/1.1\nHost: a\n\n"),
-            501,
-            "method-not-implemented",
-        ),
+        (raw("CONNECT a:1 HTTP/1.1\nHost: a:1\n\n"), 400, bad),
         (raw("OPTIONS * HTTP/1.1\nHost: a\n\n"), 400, bad),
         (raw("GET http://a/v1/things HTTP/1.1\nHost: a\n\n"), 400, bad),
         (get(""), 400, bad),
@@ -117,13 +105,13 @@ fn a_request_that_could_be_read_in_two_ways_is_refused() {
         ),
         (
             header(&["Transfer-Encoding: gzip, chunked"]),
-            501,
-            "transfer-coding-not-implemented",
+            400,
+            "transfer-coding-unsupported",
         ),
         (
             header(&["Transfer-Encoding: chunked, chunked"]),
-            501,
-            "transfer-coding-not-implemented",
+            400,
+            "transfer-coding-unsupported",
         ),
         (
             header(&["Content-Encoding: gzip"]),
@@ -159,6 +147,7 @@ fn what_does_not_exist_or_is_not_allowed_is_refused() {
             405,
             "method-not-allowed",
         ),
+        (request("BREW", "/v1/thing", &[], ""), 404, "not-found"),
         (target("/v1/things/7"), 401, "unauthenticated"),
         (with("garbage", "GET", "/v1/things/7"), 401, "unauthenticated"),
         (with("garbage", "GET", "/v1/things"), 401, "unauthenticated"),
@@ -171,6 +160,23 @@ fn what_does_not_exist_or_is_not_allowed_is_refused() {
         (header(&["Authorization: Bearer"]), 401, "unauthenticated"),
         (with(&poor, "POST", "/v1/things"), 403, "insufficient-scope"),
     ]);
+}
+
+/// Whatever stands in the request line: the client is at fault and not the server, so it is no 501.
+#[test]
+fn a_method_that_the_path_does_not_have_is_a_405_that_lists_those_that_it_has() {
+    let echo = Echo::start();
+    let gateway = Gateway::before(&[echo.address]);
+    for method in ["DELETE", "OPTIONS", "TRACE", "QUERY", "BREW", "get", "Post"] {
+        let reply = send(gateway.address, request(method, "/v1/things", &[], ""));
+        assert_eq!(
+            (reply.status, reply.problem().as_str(), reply.header("allow")),
+            (405, "method-not-allowed", Some("GET, HEAD, POST")),
+            "{method}"
+        );
+        assert_eq!(reply.json()["title"], "the method is not allowed here");
+    }
+    assert_eq!(echo.seen().len(), 0);
 }
 
 #[test]
@@ -202,7 +208,7 @@ fn a_refusal_says_what_would_be_accepted() {
     let rejected = send(gateway.address, header(&["Authorization: Bearer x"]));
     assert_eq!(
         rejected.json()["detail"],
-        "the token is not valid",
+        "the token is not valid; send a valid bearer token",
         "why is nobody's business"
     );
 }
@@ -231,6 +237,7 @@ fn a_head_that_cannot_be_parsed_ends_the_connection() {
         (raw("GET /v1/things HTTP/1.1\nHost: a\n folded: b\n\n"), 400),
         (raw("GET /v1/things HTTP/2.0\nHost: a\n\n"), 400),
         (raw("GET  /v1/things HTTP/1.1\nHost: a\n\n"), 400),
+        (raw("G@T /v1/things HTTP/1.1\nHost: a\n\n"), 400),
         (
             request("GET", "/v1/things", &[&format!("X: {}", "x".repeat(20_000))], ""),
             431,

@@ -124,6 +124,111 @@ fn a_route_or_a_right_that_only_one_of_them_has_is_reported() {
     );
 }
 
+/// A type of problem by its status, and its title.
+type Kinds = BTreeMap<(String, u64), String>;
+
+/// What each process answers with, from the page of problems, which tests of theirs write: app-service and the gateway.
+fn listed(page: &str) -> (Kinds, Kinds) {
+    let kinds = |section: &str| {
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        let kind = |row: &str| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let slug = cells[1].trim_matches('`').to_owned();
+            ((slug, cells[2].parse().unwrap()), cells[3].to_owned())
+        };
+        rows.map(kind).collect()
+    };
+    let (app_service, gateway) = page.split_once("## From the gateway").unwrap();
+    (kinds(app_service), kinds(gateway))
+}
+
+/// What an operation answers with, from the document.
+fn described_kinds(document: &Value, operation: &Value) -> Kinds {
+    let mut kinds = Kinds::new();
+    for answer in operation["responses"].as_object().unwrap().values() {
+        let Some(reference) = answer["$ref"].as_str() else {
+            continue;
+        };
+        let answer = document.pointer(reference.trim_start_matches('#')).unwrap();
+        let examples = answer["content"]["application/problem+json"]["examples"].as_object();
+        for (slug, example) in examples.unwrap() {
+            let (status, title) = (&example["value"]["status"], &example["value"]["title"]);
+            kinds.insert(
+                (slug.clone(), status.as_u64().unwrap()),
+                title.as_str().unwrap().to_owned(),
+            );
+        }
+    }
+    kinds
+}
+
+/// The gateway answers with these where there is no operation, or where one asks for scopes.
+const NOT_OF_ALL: [&str; 3] = ["not-found", "method-not-allowed", "insufficient-scope"];
+
+/// Where the document and the page of problems differ, or the two processes' parts of it.
+fn differing_kinds(document: &Value, page: &str) -> Vec<String> {
+    let (app_service, gateway) = listed(page);
+    let mut found = Vec::new();
+    for ((slug, _), title) in &gateway {
+        let same = |((other, _), there): (&(String, u64), &String)| slug != other || title == there;
+        if !app_service.iter().all(same) {
+            found.push(format!("{slug} has two titles"));
+        }
+    }
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let described = described_kinds(document, operation);
+            for (kind, title) in &described {
+                if app_service.get(kind).or(gateway.get(kind)) != Some(title) {
+                    found.push(format!("{method} {path}: {kind:?} is not listed"));
+                }
+            }
+            let of_all = gateway
+                .keys()
+                .filter(|(slug, _)| !NOT_OF_ALL.contains(&slug.as_str()));
+            for kind in of_all.filter(|kind| !described.contains_key(kind)) {
+                found.push(format!("{method} {path}: {kind:?} is not described"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_document_and_the_two_processes_have_the_same_types_of_problems() {
+    let document = serde_json::from_str(&read("docs/openapi.json")).unwrap();
+    let found = differing_kinds(&document, &read("docs/problems.md"));
+    assert!(
+        found.is_empty(),
+        "docs/openapi.json and docs/problems.md differ: {found:#?}"
+    );
+}
+
+#[test]
+fn a_type_of_problem_that_only_one_of_them_has_is_reported() {
+    let document = serde_json::from_str(&read("docs/openapi.json")).unwrap();
+    let page = read("docs/problems.md");
+    let check = |page: &str, expected: &str| {
+        let found = differing_kinds(&document, page);
+        assert!(
+            found.iter().any(|fault| fault == expected),
+            "{expected}: {found:#?}"
+        );
+    };
+    check(
+        &page.replace("| `rate-limited` | 429 |", "| `rate-limited` | 420 |"),
+        "post /v1/orders: (\"rate-limited\", 420) is not described",
+    );
+    check(
+        &page.replace("`not-sent`", "`unsent`"),
+        "get /v1/products: (\"not-sent\", 502) is not listed",
+    );
+    check(
+        &page.replacen("| not authenticated |", "| no token |", 1),
+        "unauthenticated has two titles",
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn schemathesis_finds_nothing_with_all_its_checks() {
     let whole = whole::start("openapi", Vec::new()).await;

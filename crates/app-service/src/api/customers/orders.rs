@@ -31,7 +31,16 @@ struct Asked {
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = Orders)]
+#[schema(as = Orders, example = json!({
+    "items": [{
+        "id": "0198c5b7-6f00-7c3e-8f5b-1f3c7a9d2e10", "customer_id": "0198c5b7-6a00-7b1d-8c3a-2d4e6f8a0b1c", "status": "placed",
+        "currency": "EUR", "total_minor": 2500,
+        "lines": [{"product_id": "0198c5b7-5c00-7d2f-9a4c-0e2b6f8d1c3a", "quantity": 2, "unit_price_minor": 1250}],
+        "placed_at": "2026-11-23T15:38:03.331614Z", "paid_at": null, "shipped_at": null, "cancelled_at": null, "reason": null,
+        "version": 1
+    }],
+    "next": null
+}))]
 struct OrdersBody {
     items: Vec<OrderBody>,
     /// `cursor` of the next page; `null` on the last one.

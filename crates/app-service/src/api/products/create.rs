@@ -35,7 +35,7 @@ struct NewProduct {
     #[schema(schema_with = shape::currency)]
     currency: String,
     /// Of the first stock; 0 when left out.
-    #[schema(schema_with = shape::quantity)]
+    #[schema(schema_with = shape::first_quantity)]
     quantity: Option<i64>,
     /// `active` when left out.
     #[schema(schema_with = shape::first_status)]

@@ -34,7 +34,13 @@ struct Asked {
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = Products)]
+#[schema(as = Products, example = json!({
+    "items": [{
+        "id": "0198c5b7-5c00-7d2f-9a4c-0e2b6f8d1c3a", "sku": "MUG-BLUE", "name": "Blue mug", "description": "Holds 0.3 l.",
+        "price_minor": 1250, "currency": "EUR", "status": "active", "availability": "in_stock", "version": 1
+    }],
+    "next": "AVvgsfANPHqeAZjFt1wAfS-aTA4rb40cOg"
+}))]
 struct ProductsBody<'a> {
     items: Vec<ProductBody<'a>>,
     /// `cursor` of the next page; `null` on the last one.

@@ -106,6 +106,7 @@ async fn a_process_that_dies_before_it_answers_has_done_it_once_or_not_at_all() 
             })
             .await;
         } else {
+            // A random moment by intent: whatever the process was at when it died, what follows must hold.
             tokio::time::sleep(Duration::from_millis(2 * round)).await;
         }
         shop.kill_and_start_again();

@@ -12,6 +12,7 @@ use testkit::Database;
 /// A second process beside a shop's own; killed with this value.
 pub(crate) struct Replica {
     pub(super) process: Child,
+    pub(super) base: String,
 }
 
 impl Replica {
