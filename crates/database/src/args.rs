@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use chassis::duration;
 use secret::{Secret, Setting, Unreadable};
 use tls::{ClientArgs, Verify};
 use tokio_postgres::config::SslMode;
@@ -20,7 +21,7 @@ pub struct DatabaseArgs {
     /// How long the start waits for a dependency that it can't do without (0s to 1h); then the process exits with 69.
     ///
     /// That is PostgreSQL, and for a consumer Kafka, each in turn. The log says what is waited for.
-    #[arg(long, env = "START_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = start_timeout)]
+    #[arg(long, env = "START_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration(Duration::ZERO..=Duration::from_secs(3600)))]
     pub start_timeout: Duration,
 }
 
@@ -199,13 +200,6 @@ fn connections(value: &str) -> Result<usize, &'static str> {
         .ok()
         .filter(|count| (1..=1000).contains(count))
         .ok_or("it is not a number from 1 to 1000")
-}
-
-fn start_timeout(value: &str) -> Result<Duration, &'static str> {
-    humantime::parse_duration(value)
-        .ok()
-        .filter(|duration| *duration <= Duration::from_secs(3600))
-        .ok_or("it is not a duration from 0s to 1h, like 30s or 5m")
 }
 
 #[cfg(test)]
