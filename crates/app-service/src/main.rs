@@ -51,7 +51,7 @@ enum Verbs {
     /// Look at the outbox and its tails, deliver again, state anew.
     Outbox {
         #[command(flatten)]
-        database: database::Access,
+        database: database::CommandArgs,
         #[command(subcommand)]
         command: outbox::Command,
     },

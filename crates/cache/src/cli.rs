@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
+use chassis::Unavailable;
 use deadpool_redis::redis::{Cmd, cmd};
 
 use crate::args::CacheArgs;
@@ -44,7 +45,7 @@ impl Command {
     /// Does it; returns what is to be printed.
     ///
     /// # Errors
-    /// When Redis does not answer, or the key is too long.
+    /// [`Unavailable`] when Redis is not reached; when it does not answer, or the key is too long.
     pub async fn run(&self) -> anyhow::Result<String> {
         match self {
             Command::Get { args, namespace, key } => get(args, namespace, key).await,
@@ -136,7 +137,10 @@ async fn open(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<(T
         bail!("the key is too long");
     };
     let mut redis = Tail::new(dialer, args.cache_scope.clone());
-    redis.connect().await?;
+    redis
+        .connect()
+        .await
+        .map_err(|error| Unavailable(format!("Redis is unreachable: {error}")))?;
     Ok((redis, keys))
 }
 

@@ -25,12 +25,16 @@ pub struct DatabaseArgs {
     pub start_timeout: Duration,
 }
 
-/// The database of a `migrate` command, reached as its owner role.
+/// The database of an operator's command: of `migrate` as its owner role, of others as the runtime role.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "PostgreSQL")]
-pub struct MigrateArgs {
+pub struct CommandArgs {
     #[command(flatten)]
     pub access: Access,
+
+    /// How long the command waits for PostgreSQL (0s to 1h); then it exits with 69. The log says what is waited for.
+    #[arg(long, env = "START_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration(Duration::ZERO..=Duration::from_secs(3600)))]
+    pub start_timeout: Duration,
 }
 
 /// How a database is reached: the URL, and the files that TLS needs. Both are read again at each new connection, so that neither a
