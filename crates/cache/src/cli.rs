@@ -20,17 +20,15 @@ use crate::tail::Tail;
 pub enum Command {
     /// Print an entry's header, its floor and its lease.
     Get {
-        #[command(flatten)]
-        args: CacheArgs,
         /// As in the metrics: `product`.
         namespace: String,
         /// The id.
         key: String,
+        #[command(flatten)]
+        args: CacheArgs,
     },
     /// Make the cache forget an entry: its next reader loads it. A load under way stores nothing.
     Invalidate {
-        #[command(flatten)]
-        args: CacheArgs,
         /// As in the metrics: `product`.
         namespace: String,
         /// The id.
@@ -38,6 +36,8 @@ pub enum Command {
         /// Forget only what is older than this version of the row, and keep it out.
         #[arg(long = "below-version", value_name = "VERSION")]
         below: Option<i64>,
+        #[command(flatten)]
+        args: CacheArgs,
     },
 }
 

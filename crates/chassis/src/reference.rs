@@ -80,7 +80,12 @@ fn names(command: &Command) -> impl Iterator<Item = String> {
 fn by_heading(command: &Command, with_global: bool) -> Vec<(String, Vec<&Arg>)> {
     let mut groups: Vec<(String, Vec<&Arg>)> = Vec::new();
     for flag in flags(command).filter(|flag| with_global || !flag.is_global_set()) {
-        let heading = flag.get_help_heading().unwrap_or("Options");
+        let plain = if flag.is_positional() {
+            "Arguments"
+        } else {
+            "Options"
+        };
+        let heading = flag.get_help_heading().unwrap_or(plain);
         match groups.iter_mut().find(|(known, _)| known == heading) {
             Some((_, group)) => group.push(flag),
             None => groups.push((heading.to_owned(), vec![flag])),
@@ -110,7 +115,7 @@ fn entry(verb: &Command, flag: &Arg) -> String {
         .map(|value| format!("`{}`", value.to_string_lossy()))
         .collect();
     match defaults.as_slice() {
-        _ if !takes_value => {}
+        _ if !takes_value || flag.is_hide_default_value_set() => {}
         [] if flag.is_required_set() => text.push_str(", **required**"),
         [] => text.push_str(&alternatives(verb, flag)),
         defaults => {
@@ -230,9 +235,12 @@ Look.
 
 At one.
 
-**Options**
+**Arguments**
 
 - `<THING>`, **required**: Which.
+
+**Options**
+
 - `--within <WITHIN>`: How far away it may be.
 ";
         assert_eq!(markdown(<Demo as clap::CommandFactory>::command()), expected);
