@@ -144,17 +144,19 @@ fn name_variables(command: &clap::Command, fault: &mut clap::Error) {
         Some(variable) => format!("{shown} ({variable})"),
         None => shown.clone(),
     };
-    let named = match fault.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(shown)) => ContextValue::String(named(shown)),
-        Some(ContextValue::Strings(all)) => ContextValue::Strings(all.iter().map(named).collect()),
-        _ => return,
-    };
-    fault.insert(ContextKind::InvalidArg, named);
+    for of in [ContextKind::InvalidArg, ContextKind::PriorArg] {
+        let named = match fault.get(of) {
+            Some(ContextValue::String(shown)) => ContextValue::String(named(shown)),
+            Some(ContextValue::Strings(all)) => ContextValue::Strings(all.iter().map(named).collect()),
+            _ => continue,
+        };
+        fault.insert(of, named);
+    }
 }
 
-/// The variable of the flag that clap shows as `--http-addr <IP:PORT>`.
+/// The variable of the flag that clap shows as `--http-addr <IP:PORT>`, or of the first in `<--url <URL>|--url-file <FILE>>`.
 fn variable(command: &clap::Command, shown: &str) -> Option<String> {
-    let flag = shown.split_whitespace().next()?;
+    let flag = shown.trim_start_matches('<').split_whitespace().next()?;
     let here = command.get_arguments().find(|arg| is_flag(arg, flag));
     match here.and_then(|arg| arg.get_env()) {
         Some(variable) => Some(variable.to_string_lossy().into_owned()),
