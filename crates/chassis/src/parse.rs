@@ -85,7 +85,14 @@ fn all_faults(command: clap::Command, arguments: &[OsString]) -> Faults {
     let (mut relaxed, mut given) = (command.clone(), arguments.to_vec());
     while let Err(mut fault) = relaxed.clone().try_get_matches_from(&given) {
         let kind = fault.kind();
-        let flag = flag_of(&fault).filter(|flag| !refused.contains(&(kind, flag.clone())));
+        let flag = flag_of(&fault);
+        if flag
+            .as_ref()
+            .is_some_and(|flag| refused.contains(&(kind, flag.clone())))
+        {
+            // It was said, and what comes after it stays hidden.
+            break;
+        }
         if let Some(flag) = &flag
             && holds_secret(&relaxed, flag)
             && fault.get(ContextKind::InvalidValue).is_some()
@@ -301,7 +308,7 @@ mod tests {
                 "--unknown",
                 "--http-workers",
                 "'--word <WORD>' cannot be used with",
-                "--topic <TOPIC>",
+                "(HTTP_ADDR)\n  --topic <TOPIC>",
             ],
         );
         check("", &["subcommand"]);
