@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cache::CacheArgs;
-use chassis::{HttpArgs, Misconfigured, Process, ProcessArgs, Shutdown, Unavailable};
-use database::DatabaseArgs;
+use cache::{CacheArgs, Redis};
+use chassis::{Given, HttpArgs, Misconfigured, Process, ProcessArgs, Shutdown, Unavailable, duration};
+use database::{Access, DatabaseArgs};
 use identity::Verifier;
 use kafka::KafkaArgs;
 use outbox::Wake;
@@ -19,6 +19,9 @@ use crate::idempotency;
 use crate::jobs::expire_orders;
 use crate::tails::{self, Tails};
 use crate::{api, meters};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -36,7 +39,7 @@ pub(crate) struct Args {
     tails: tails::Args,
 
     /// How long an order may stay unpaid; then it is cancelled and its goods are back in stock: 1s to 30days.
-    #[arg(long, env = "ORDER_EXPIRY", value_name = "DURATION", default_value = "30m", value_parser = order_expiry)]
+    #[arg(long, env = "ORDER_EXPIRY", value_name = "DURATION", default_value = "30m", help_heading = "Jobs", value_parser = duration(SECOND..=DAY * 30))]
     order_expiry: Duration,
 
     /// JWK set file with the public keys that the gateway's assertions are verified with; it is re-read when it changes.
@@ -54,17 +57,16 @@ pub(crate) struct Args {
     db_max_waiting: Option<usize>,
 
     /// How often idempotency keys that are older than 24 hours are deleted: 10ms to 1day.
-    #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = sweep_interval)]
+    #[arg(long, env = "IDEMPOTENCY_SWEEP_INTERVAL", value_name = "DURATION", default_value = "60s", help_heading = "Jobs", value_parser = duration(SECOND / 100..=DAY))]
     idempotency_sweep_interval: Duration,
 }
 
 /// What is wrong with settings that can each be read.
-pub(crate) fn faults(args: &Args) -> Vec<String> {
+pub(crate) fn faults(given: &Given<'_>) -> Vec<String> {
     let faults = [
-        args.process.tls.fault("HTTP_ADDR", args.http.http_addr),
-        args.database.access.fault(),
-        args.cache.redis.fault(),
-        args.kafka.fault(),
+        given.get::<Access>().and_then(|database| database.fault()),
+        given.get::<Redis>().and_then(|redis| redis.fault()),
+        given.get::<KafkaArgs>().and_then(|kafka| kafka.fault()),
     ];
     faults.into_iter().flatten().collect()
 }
@@ -77,24 +79,6 @@ pub(crate) struct App {
     pub(crate) cached: Cached,
     pub(crate) wake: Wake,
     pub(crate) docs: Docs,
-}
-
-fn sweep_interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    let day = Duration::from_secs(24 * 60 * 60);
-    if !(Duration::from_millis(10)..=day).contains(&interval) {
-        return Err("old idempotency keys are deleted every 10ms to 1day".to_owned());
-    }
-    Ok(interval)
-}
-
-fn order_expiry(text: &str) -> Result<Duration, String> {
-    let expiry = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
-    if !(Duration::from_secs(1)..=days(30)).contains(&expiry) {
-        return Err("an order may stay unpaid for 1s to 30days".to_owned());
-    }
-    Ok(expiry)
 }
 
 /// Serves until the process is told to stop. The tails end after HTTP and the jobs, so that they deliver what those

@@ -37,7 +37,7 @@ mod write;
 
 use std::process::ExitCode;
 
-use chassis::{Process, ProcessArgs, Program, Service};
+use chassis::{Given, Process, ProcessArgs, Program, Service};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use crate::restate::Storefront;
@@ -51,7 +51,7 @@ enum Verbs {
     /// Look at the outbox and its tails, deliver again, state anew.
     Outbox {
         #[command(flatten)]
-        database: database::Access,
+        database: database::CommandArgs,
         #[command(subcommand)]
         command: outbox::Command,
     },
@@ -77,8 +77,8 @@ impl Program for app::Args {
         &self.process
     }
 
-    fn faults(&self) -> Vec<String> {
-        app::faults(self)
+    fn faults(given: &Given<'_>) -> Vec<String> {
+        app::faults(given)
     }
 
     async fn serve(&self, process: Process) -> anyhow::Result<()> {

@@ -2,9 +2,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use audit_consumer::{Log, MIGRATIONS, NAME, api};
-use chassis::{HttpArgs, Process, ProcessArgs, Program, Service, Unavailable};
-use consumer::{Consumer, ConsumerArgs, Health};
-use database::DatabaseArgs;
+use chassis::{Given, HttpArgs, Process, ProcessArgs, Program, Service, Unavailable};
+use consumer::{Consumer, ConsumerArgs, Health, KafkaArgs};
+use database::{Access, DatabaseArgs};
 use events::topics::{CATALOGUE, CUSTOMERS, ORDERS};
 use identity::{IssuerArgs, Verifier};
 
@@ -39,11 +39,10 @@ impl Program for ServeArgs {
         &self.process
     }
 
-    fn faults(&self) -> Vec<String> {
+    fn faults(given: &Given<'_>) -> Vec<String> {
         let faults = [
-            self.process.tls.fault("HTTP_ADDR", self.http.http_addr),
-            self.database.access.fault(),
-            self.consumer.kafka.fault(),
+            given.get::<Access>().and_then(|database| database.fault()),
+            given.get::<KafkaArgs>().and_then(|kafka| kafka.fault()),
         ];
         faults.into_iter().flatten().collect()
     }

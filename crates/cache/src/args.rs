@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use chassis::duration;
 use deadpool_redis::redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates,
 };
@@ -14,13 +15,13 @@ pub struct CacheArgs {
     pub redis: Redis,
 
     /// How long one Redis command may take; after that a read goes to its source. A Redis in the same zone answers in less than 1 ms: 25 ms
-    /// is trouble, and no reader's budget is hurt by waiting that long once.
+    /// is trouble, and no reader's budget is hurt by waiting that long once (1ms to 1m).
     #[arg(
         long,
         env = "REDIS_COMMAND_TIMEOUT",
         value_name = "DURATION",
         default_value = "25ms",
-        value_parser = humantime::parse_duration
+        value_parser = duration(Duration::from_millis(1)..=Duration::from_secs(60))
     )]
     pub redis_command_timeout: Duration,
 
@@ -29,13 +30,13 @@ pub struct CacheArgs {
     pub cache_scope: String,
 
     /// How old an entry may be while nobody confirms that invalidations arrive, which the watermark does. It must exceed the longest lease
-    /// (5 s) and the time in which another replica takes over the invalidations (6 s). 0s turns it off: right only where nothing publishes a watermark.
+    /// (5 s) and the time in which another replica takes over the invalidations (6 s): 7s to 1h. 0s turns it off: right only where nothing publishes a watermark.
     #[arg(
         long,
         env = "CACHE_STALENESS_BOUND",
         value_name = "DURATION",
         default_value = "15s",
-        value_parser = humantime::parse_duration
+        value_parser = staleness_bound
     )]
     pub cache_staleness_bound: Duration,
 
@@ -55,6 +56,14 @@ impl CacheArgs {
             cache_audit_every: 10_000,
         }
     }
+}
+
+fn staleness_bound(text: &str) -> Result<Duration, String> {
+    if humantime::parse_duration(text).is_ok_and(|bound| bound.is_zero()) {
+        return Ok(Duration::ZERO);
+    }
+    let bound = duration(Duration::from_secs(7)..=Duration::from_secs(3600));
+    bound(text).map_err(|reason| format!("{reason}, nor 0s, which turns it off"))
 }
 
 fn scope(text: &str) -> Result<String, &'static str> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
+use chassis::Unavailable;
 use deadpool_redis::redis::{Cmd, cmd};
 
 use crate::args::CacheArgs;
@@ -19,17 +20,15 @@ use crate::tail::Tail;
 pub enum Command {
     /// Print an entry's header, its floor and its lease.
     Get {
-        #[command(flatten)]
-        args: CacheArgs,
         /// As in the metrics: `product`.
         namespace: String,
         /// The id.
         key: String,
+        #[command(flatten)]
+        args: CacheArgs,
     },
     /// Make the cache forget an entry: its next reader loads it. A load under way stores nothing.
     Invalidate {
-        #[command(flatten)]
-        args: CacheArgs,
         /// As in the metrics: `product`.
         namespace: String,
         /// The id.
@@ -37,6 +36,8 @@ pub enum Command {
         /// Forget only what is older than this version of the row, and keep it out.
         #[arg(long = "below-version", value_name = "VERSION")]
         below: Option<i64>,
+        #[command(flatten)]
+        args: CacheArgs,
     },
 }
 
@@ -44,7 +45,7 @@ impl Command {
     /// Does it; returns what is to be printed.
     ///
     /// # Errors
-    /// When Redis does not answer, or the key is too long.
+    /// [`Unavailable`] when Redis is not reached; when it does not answer, or the key is too long.
     pub async fn run(&self) -> anyhow::Result<String> {
         match self {
             Command::Get { args, namespace, key } => get(args, namespace, key).await,
@@ -136,7 +137,10 @@ async fn open(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<(T
         bail!("the key is too long");
     };
     let mut redis = Tail::new(dialer, args.cache_scope.clone());
-    redis.connect().await?;
+    redis
+        .connect()
+        .await
+        .map_err(|error| Unavailable(format!("Redis is unreachable: {error}")))?;
     Ok((redis, keys))
 }
 

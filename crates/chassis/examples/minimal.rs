@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::web::{self, Json, Path, ServiceConfig};
-use chassis::{HttpArgs, Misconfigured, Problem, Process, ProcessArgs, Program, Service, Unavailable};
+use chassis::{Given, HttpArgs, Misconfigured, Problem, Process, ProcessArgs, Program, Service, Unavailable};
 use serde::Deserialize;
 use tracing::Span;
 use uuid::Uuid;
@@ -23,6 +23,12 @@ struct Minimal {
     /// Wait for a dependency that never comes.
     #[arg(long)]
     lonely: bool,
+    #[command(flatten)]
+    number: Number,
+}
+
+#[derive(clap::Args)]
+struct Number {
     /// Stand-in for a password.
     #[arg(long, env = "SECRET_NUMBER", hide_env_values = true)]
     secret_number: Option<u32>,
@@ -59,20 +65,12 @@ impl Program for Minimal {
         &self.process
     }
 
-    fn faults(&self) -> Vec<String> {
-        let same = self.http.http_addr.port() != 0 && self.http.http_addr == self.process.admin.admin_addr;
-        let unlucky = self.secret_number == Some(13);
-        let faults = [
-            (
-                same,
-                "HTTP_ADDR and ADMIN_ADDR are the same address; they must differ",
-            ),
-            (unlucky, "SECRET_NUMBER is 13; any other number will do"),
-        ];
-        faults
+    fn faults(given: &Given<'_>) -> Vec<String> {
+        let number = given.get::<Number>().and_then(|number| number.secret_number);
+        let unlucky = number.filter(|number| *number == 13);
+        unlucky
+            .map(|_| "SECRET_NUMBER is 13; any other number will do".to_owned())
             .into_iter()
-            .filter(|(wrong, _)| *wrong)
-            .map(|(_, fault)| fault.to_owned())
             .collect()
     }
 

@@ -36,10 +36,12 @@ pub(crate) struct LogArgs {
 
     /// Where traces are sent with OTLP over HTTP; without it none are sent.
     ///
-    /// The collector's base URL, like `http://collector:4318`; `/v1/traces` is added. OpenTelemetry's other standard variables hold as
-    /// well, as variables only: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (the whole URL; it wins over this), `OTEL_EXPORTER_OTLP_HEADERS`,
-    /// `OTEL_EXPORTER_OTLP_TIMEOUT` (milliseconds), `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` (default `parentbased_always_on`),
-    /// `OTEL_BSP_SCHEDULE_DELAY` (milliseconds), `OTEL_BSP_MAX_QUEUE_SIZE` and `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` (spans), `OTEL_RESOURCE_ATTRIBUTES`.
+    /// The collector's base URL, like `http://collector:4318`; `/v1/traces` is added. The exporter has no TLS: where the way to the
+    /// collector must be encrypted, run one beside the process, which sends on. Of OpenTelemetry's other standard variables these hold,
+    /// as variables only: `OTEL_SDK_DISABLED` (`true` sends none), `OTEL_SERVICE_NAME` (the process's name in traces),
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (the whole URL; it wins over this), `OTEL_EXPORTER_OTLP_HEADERS`,
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT` (milliseconds), `OTEL_TRACES_SAMPLER` (default `parentbased_always_on`; `always_on`, `always_off`,
+    /// `traceidratio`, each also with `parentbased_`) and `OTEL_TRACES_SAMPLER_ARG` (the ratio, 0 to 1), `OTEL_BSP_SCHEDULE_DELAY` (milliseconds), `OTEL_BSP_MAX_QUEUE_SIZE` and `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` (spans), `OTEL_RESOURCE_ATTRIBUTES`.
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -70,7 +72,7 @@ pub struct ProcessArgs {
     ///
     /// In this time `/readyz` answers 503 and every HTTP answer says `Connection: close`, so that load balancers and callers move away
     /// before the listener closes. Make it longer than they take to notice.
-    #[arg(long, env = "DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration(Duration::ZERO..=Duration::from_secs(600)))]
+    #[arg(long, env = "DRAIN_DELAY", help_heading = "Process", value_name = "DURATION", default_value = "5s", value_parser = duration(Duration::ZERO..=Duration::from_secs(600)))]
     pub drain_delay: Duration,
 
     /// How long requests and batches in flight may take after that, in seconds (0 to 3600); then they are cut off.
@@ -79,6 +81,7 @@ pub struct ProcessArgs {
     #[arg(
         long,
         env = "SHUTDOWN_GRACE_SECONDS",
+        help_heading = "Process",
         value_name = "SECONDS",
         default_value = "20",
         value_parser = clap::value_parser!(u64).range(0..=3600)
@@ -144,8 +147,9 @@ impl LogFormat {
     }
 }
 
-/// A value parser for durations like `250ms`, `5s` or `1m 30s`; a refusal says what is allowed.
-pub(crate) fn duration(
+/// A value parser for durations like `250ms`, `5s` or `1m 30s`; a refusal says what is allowed. Every duration that is a setting is
+/// read by it.
+pub fn duration(
     allowed: RangeInclusive<Duration>,
 ) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
     move |text| {

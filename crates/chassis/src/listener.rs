@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use tls::{Server, ServerConfig, ServerFiles};
 
+use crate::args::AdminArgs;
+use crate::program::Given;
 use crate::run::Misconfigured;
 
 /// TLS of every listener of the process, the admin address included.
@@ -62,9 +64,40 @@ enum Plain {
     Loopback,
 }
 
+/// What is wrong with the addresses and the TLS of the process's listeners.
+pub(crate) fn faults(given: &Given<'_>) -> Vec<String> {
+    let admin = given.get::<AdminArgs>().map(|admin| admin.admin_addr);
+    let http = given.one::<SocketAddr>("http_addr");
+    let mut faults = Vec::new();
+    if let Some(tls) = given.get::<TlsArgs>() {
+        let listeners = [("ADMIN_ADDR", admin), ("HTTP_ADDR", http)];
+        faults.extend(
+            listeners
+                .into_iter()
+                .filter_map(|(name, address)| tls.fault(name, address?)),
+        );
+    }
+    if let (Some(http), Some(admin)) = (http, admin)
+        && overlap(http, admin)
+    {
+        faults.push(format!(
+            "HTTP_ADDR ({http}) and ADMIN_ADDR ({admin}) are the same address; they must differ"
+        ));
+    }
+    faults
+}
+
+/// Whether two listeners would be in each other's way. Each port 0 is another one.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |all: SocketAddr, one: SocketAddr| {
+        all.ip() == one.ip() || all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+    };
+    one.port() != 0 && one.port() == other.port() && (covers(one, other) || covers(other, one))
+}
+
 impl TlsArgs {
     /// What is wrong with a listener at `address`, which the setting `name` gives.
-    pub fn fault(&self, name: &str, address: SocketAddr) -> Option<String> {
+    fn fault(&self, name: &str, address: SocketAddr) -> Option<String> {
         let checked = self.load().and_then(|listeners| listeners.check(name, address));
         checked.err().map(|Misconfigured(fault)| fault)
     }

@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::CommandFactory as _;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches};
 
 use crate::args::{LogArgs, ProcessArgs};
 use crate::healthcheck::{self, HealthcheckArgs};
+use crate::listener;
 use crate::process::Process;
 use crate::run::{self, Service};
-use crate::{parse, reference};
+use crate::{parse, reference, telemetry};
 
 /// One of the system's binaries: the arguments of its `serve`, and what it does with them.
 pub trait Program: clap::Args {
@@ -29,8 +30,9 @@ pub trait Program: clap::Args {
     /// Everything that is wrong with settings that can each be read: what contradicts each other, what a file holds. Each text names
     /// its setting and what is allowed. Nothing is bound and nothing connected to.
     ///
-    /// What can be judged from one value alone belongs into its value parser, because those faults are printed together.
-    fn faults(&self) -> Vec<String> {
+    /// It is asked also when other settings cannot be read, so that all faults are printed at once. What can be judged from one value
+    /// alone belongs into its value parser.
+    fn faults(_given: &Given<'_>) -> Vec<String> {
         Vec::new()
     }
 
@@ -43,6 +45,22 @@ pub trait Program: clap::Args {
 
 /// For a binary that only serves.
 pub type NoVerbs = Infallible;
+
+/// The settings of `serve` that can be read.
+pub struct Given<'a>(&'a ArgMatches);
+
+impl Given<'_> {
+    /// A group of settings; `None` if one that it needs is missing or cannot be read. In place of others that cannot be read it has
+    /// their defaults.
+    pub fn get<A: FromArgMatches>(&self) -> Option<A> {
+        A::from_arg_matches(self.0).ok()
+    }
+
+    /// One setting, by the name of its field.
+    pub(crate) fn one<T: Clone + Send + Sync + 'static>(&self, id: &str) -> Option<T> {
+        self.0.try_get_one(id).ok().flatten().cloned()
+    }
+}
 
 #[derive(Debug, clap::Parser)]
 struct CommandLine<S: clap::Args, V: clap::Subcommand> {
@@ -79,18 +97,15 @@ enum Verb<S: clap::Args, V: clap::Subcommand> {
 /// A binary's whole `main`: reads the command line and does what it says.
 pub fn main<P: Program>() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let line = match parse::parse::<CommandLine<P, P::Verbs>>(command::<P>(), &arguments) {
+    let line = match parse::parse::<CommandLine<P, P::Verbs>>(command::<P>(), &arguments, faults::<P>) {
         Ok(line) => line,
         Err(code) => return code,
     };
     match line.verb {
-        Verb::Serve(program) => match all_faults(&*program).as_slice() {
-            [] => run::serve(P::SERVICE, &line.log, program.process(), async |process| {
-                program.serve(process).await
-            }),
-            faults => parse::refuse(faults),
-        },
-        Verb::CheckConfig(program) => check_config(&*program),
+        Verb::Serve(program) => run::serve(P::SERVICE, &line.log, program.process(), async |process| {
+            program.serve(process).await
+        }),
+        Verb::CheckConfig(_) => say_valid(P::SERVICE),
         Verb::Healthcheck(args) => healthcheck::run(&args),
         Verb::Reference => reference::print(command::<P>()),
         Verb::Own(verb) => run::once(P::SERVICE, &line.log, async || P::run(verb).await),
@@ -105,21 +120,30 @@ fn command<P: Program>() -> clap::Command {
         .arg_required_else_help(false)
 }
 
-fn all_faults<P: Program>(program: &P) -> Vec<String> {
-    let process = program.process();
-    let shared = process.tls.fault("ADMIN_ADDR", process.admin.admin_addr);
-    let mut faults: Vec<String> = shared.into_iter().chain(program.faults()).collect();
+/// What is wrong with the settings of the verb that is asked for, as far as they can be read.
+fn faults<P: Program>(matches: &ArgMatches) -> Vec<String> {
+    let Some((verb, settings)) = matches.subcommand() else {
+        return Vec::new();
+    };
+    if matches!(verb, "healthcheck" | "reference") {
+        return Vec::new();
+    }
+    let mut faults = match LogArgs::from_arg_matches(matches) {
+        Ok(log) => telemetry::faults(&log),
+        Err(_) => Vec::new(),
+    };
+    if matches!(verb, "serve" | "check-config") {
+        let given = Given(settings);
+        faults.extend(listener::faults(&given));
+        faults.extend(P::faults(&given));
+    }
     // Files that cannot be used are a fault of every listener.
     faults.dedup();
     faults
 }
 
 #[expect(clippy::print_stdout, reason = "it is this verb's answer")]
-fn check_config<P: Program>(program: &P) -> ExitCode {
-    let faults = all_faults(program);
-    if !faults.is_empty() {
-        return parse::refuse(&faults);
-    }
-    println!("the configuration of {} is valid", P::SERVICE.name);
+fn say_valid(service: Service) -> ExitCode {
+    println!("the configuration of {} is valid", service.name);
     ExitCode::SUCCESS
 }

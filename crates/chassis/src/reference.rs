@@ -21,28 +21,32 @@ fn markdown(mut command: Command) -> String {
         .find_subcommand("serve")
         .map(|serve| names(serve).collect())
         .unwrap_or_default();
+    verbs(&mut text, command.get_name(), &command, &serve);
+    text
+}
+
+/// The verbs of `command`, each followed by its own; `path` is what stands before them.
+fn verbs(text: &mut String, path: &str, command: &Command, serve: &[String]) {
     for verb in command
         .get_subcommands()
         .filter(|verb| !verb.is_hide_set() && verb.get_name() != "help")
     {
-        let _ = write!(
-            text,
-            "\n### {} {}\n\n{}\n",
-            command.get_name(),
-            verb.get_name(),
-            about(verb)
-        );
-        if verb.get_name() != "serve" && names(verb).eq(serve.iter().cloned()) {
-            continue;
+        let path = format!("{path} {}", verb.get_name());
+        let _ = write!(text, "\n### {path}\n\n{}\n", about(verb));
+        if verb.get_name() == "serve" || !names(verb).eq(serve.iter().cloned()) {
+            list_flags(text, verb);
         }
-        for (heading, flags) in by_heading(verb, verb.get_name() == "serve") {
-            let _ = write!(text, "\n**{heading}**\n\n");
-            for flag in flags {
-                let _ = writeln!(text, "- {}", entry(verb, flag));
-            }
+        verbs(text, &path, verb, serve);
+    }
+}
+
+fn list_flags(text: &mut String, verb: &Command) {
+    for (heading, flags) in by_heading(verb, verb.get_name() == "serve") {
+        let _ = write!(text, "\n**{heading}**\n\n");
+        for flag in flags {
+            let _ = writeln!(text, "- {}", entry(verb, flag));
         }
     }
-    text
 }
 
 fn about(command: &Command) -> String {
@@ -76,7 +80,12 @@ fn names(command: &Command) -> impl Iterator<Item = String> {
 fn by_heading(command: &Command, with_global: bool) -> Vec<(String, Vec<&Arg>)> {
     let mut groups: Vec<(String, Vec<&Arg>)> = Vec::new();
     for flag in flags(command).filter(|flag| with_global || !flag.is_global_set()) {
-        let heading = flag.get_help_heading().unwrap_or("Options");
+        let plain = if flag.is_positional() {
+            "Arguments"
+        } else {
+            "Options"
+        };
+        let heading = flag.get_help_heading().unwrap_or(plain);
         match groups.iter_mut().find(|(known, _)| known == heading) {
             Some((_, group)) => group.push(flag),
             None => groups.push((heading.to_owned(), vec![flag])),
@@ -106,7 +115,7 @@ fn entry(verb: &Command, flag: &Arg) -> String {
         .map(|value| format!("`{}`", value.to_string_lossy()))
         .collect();
     match defaults.as_slice() {
-        _ if !takes_value => {}
+        _ if !takes_value || flag.is_hide_default_value_set() => {}
         [] if flag.is_required_set() => text.push_str(", **required**"),
         [] => text.push_str(&alternatives(verb, flag)),
         defaults => {
@@ -146,9 +155,24 @@ mod tests {
         Serve(Flags),
         /// Check.
         CheckConfig(Flags),
+        /// Look.
+        #[command(subcommand)]
+        Look(Look),
         /// Secret.
         #[command(hide = true)]
         Reference,
+    }
+
+    #[derive(clap::Subcommand)]
+    enum Look {
+        /// At one.
+        At {
+            /// Which.
+            thing: String,
+            /// How far away it may be.
+            #[arg(long)]
+            within: Option<u8>,
+        },
     }
 
     #[derive(clap::Args)]
@@ -202,6 +226,22 @@ Serve.
 ### demo check-config
 
 Check.
+
+### demo look
+
+Look.
+
+### demo look at
+
+At one.
+
+**Arguments**
+
+- `<THING>`, **required**: Which.
+
+**Options**
+
+- `--within <WITHIN>`: How far away it may be.
 ";
         assert_eq!(markdown(<Demo as clap::CommandFactory>::command()), expected);
     }

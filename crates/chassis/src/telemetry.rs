@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
@@ -77,37 +77,85 @@ impl Telemetry {
 
 /// There is always a provider, so that trace ids exist in logs, rows and headers; it exports only when an endpoint is set.
 fn tracer_provider(service: Service, collector: Option<&str>) -> anyhow::Result<SdkTracerProvider> {
+    let name = variable("OTEL_SERVICE_NAME").unwrap_or_else(|| service.name.to_owned());
     let resource = Resource::builder()
-        .with_service_name(service.name)
+        .with_service_name(name)
         .with_attribute(KeyValue::new("service.version", service.version))
         .build();
     let provider = SdkTracerProvider::builder().with_resource(resource);
-    // The exporter reads the other standard OTEL_EXPORTER_OTLP_* settings, and builds its blocking client on a thread of its own.
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http();
-    let own_endpoint = std::env::var_os(TRACES_ENDPOINT).is_some_and(|endpoint| !endpoint.is_empty());
+    Ok(match exporter(collector)? {
+        Some(exporter) => provider.with_batch_exporter(exporter).build(),
+        None => provider.build(),
+    })
+}
+
+/// Connects to nothing yet. It reads the other standard OTEL_EXPORTER_OTLP_* settings, and builds its blocking client on a thread of
+/// its own.
+fn exporter(collector: Option<&str>) -> anyhow::Result<Option<SpanExporter>> {
+    if variable("OTEL_SDK_DISABLED").is_some_and(|disabled| disabled.eq_ignore_ascii_case("true")) {
+        return Ok(None);
+    }
+    let exporter = SpanExporter::builder().with_http();
     let exporter = match collector.filter(|collector| !collector.is_empty()) {
-        _ if own_endpoint => exporter,
+        _ if variable(TRACES_ENDPOINT).is_some() => exporter,
         Some(collector) => exporter.with_endpoint(format!("{}/v1/traces", collector.trim_end_matches('/'))),
-        None => return Ok(provider.build()),
+        None => return Ok(None),
     };
     let exporter = exporter
         .build()
         .context("invalid OTEL_EXPORTER_OTLP_* settings")?;
-    Ok(provider.with_batch_exporter(exporter).build())
+    Ok(Some(exporter))
 }
 
 /// For traces alone; it wins over the endpoint of all signals.
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 
+/// What OpenTelemetry reads from the environment alone; empty is as good as unset.
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var_os(name)?;
+    Some(value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}
+
+/// What is wrong with the `OTEL_*` settings that are read from the environment alone. OpenTelemetry itself would warn and do something
+/// else, in a log that has begun by then.
+pub(crate) fn faults(args: &LogArgs) -> Vec<String> {
+    let mut faults = Vec::new();
+    let endpoint = variable(TRACES_ENDPOINT).map_or(Ok(String::new()), |endpoint| collector(&endpoint));
+    match endpoint {
+        Err(reason) => faults.push(format!("invalid {TRACES_ENDPOINT}: {reason}")),
+        Ok(_) => faults.extend(
+            exporter(args.otlp_endpoint.as_deref())
+                .err()
+                .map(|error| format!("{error:#}")),
+        ),
+    }
+    let sampler = variable("OTEL_TRACES_SAMPLER").unwrap_or_default();
+    let kind = sampler.strip_prefix("parentbased_").unwrap_or(&sampler);
+    if !matches!(kind, "" | "always_on" | "always_off" | "traceidratio") {
+        faults.push(format!(
+            "invalid OTEL_TRACES_SAMPLER '{sampler}': it is none of always_on, always_off, traceidratio, parentbased_always_on, \
+             parentbased_always_off, parentbased_traceidratio"
+        ));
+    }
+    let ratio = variable("OTEL_TRACES_SAMPLER_ARG").map(|ratio| ratio.parse::<f64>().ok());
+    let in_range = ratio.map(|ratio| ratio.is_some_and(|ratio| (0.0..=1.0).contains(&ratio)));
+    if kind == "traceidratio" && in_range != Some(true) {
+        faults.push("OTEL_TRACES_SAMPLER_ARG is not a ratio from 0 to 1, like 0.1".to_owned());
+    }
+    faults
+}
+
 /// A collector's base URL; empty means none, as the OpenTelemetry specification has it.
 pub(crate) fn collector(text: &str) -> Result<String, &'static str> {
-    let is_url = text
-        .parse::<actix_web::http::Uri>()
-        .is_ok_and(|uri| uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
-    if is_url || text.is_empty() {
-        Ok(text.to_owned())
-    } else {
-        Err("it is not a URL like http://collector:4318")
+    let uri = text.parse::<actix_web::http::Uri>().ok();
+    let uri = uri.filter(|uri| uri.authority().is_some());
+    match uri.as_ref().and_then(|uri| uri.scheme_str()) {
+        _ if text.is_empty() => Ok(String::new()),
+        Some("http") => Ok(text.to_owned()),
+        Some("https") => Err(
+            "the exporter has no TLS; name a collector beside the process, like http://127.0.0.1:4318, which sends on with TLS",
+        ),
+        _ => Err("it is not a URL like http://collector:4318"),
     }
 }
 

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use chassis::duration;
+
 /// How a consumer joins its group.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Kafka")]
@@ -12,17 +14,8 @@ pub struct ConsumerArgs {
     pub group_id: String,
 
     /// How long the group waits for a silent member before its partitions go to the others (6s to 30m, as brokers allow by default).
-    #[arg(long = "kafka-session-timeout", env = "KAFKA_SESSION_TIMEOUT", value_name = "DURATION", default_value = "45s", value_parser = session_timeout)]
+    #[arg(long = "kafka-session-timeout", env = "KAFKA_SESSION_TIMEOUT", value_name = "DURATION", default_value = "45s", value_parser = duration(Duration::from_secs(6)..=Duration::from_secs(1800)))]
     pub session_timeout: Duration,
-}
-
-fn session_timeout(text: &str) -> Result<Duration, String> {
-    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if (Duration::from_secs(6)..=Duration::from_secs(1800)).contains(&timeout) {
-        Ok(timeout)
-    } else {
-        Err("it is not between 6s and 30m".to_owned())
-    }
 }
 
 impl ConsumerArgs {

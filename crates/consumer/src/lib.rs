@@ -17,6 +17,7 @@ mod trace;
 mod worker;
 
 pub use args::ConsumerArgs;
+pub use kafka::KafkaArgs;
 pub use record::{ApplyError, Decode, Handler, OnPoison, Raw, Record, Undecodable};
 pub use runner::{Consumer, Health};
 pub use start::wait_until_up;

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use chassis::duration;
 use secret::{Secret, Setting, Unreadable};
 use tls::{ClientArgs, Verify};
 use tokio_postgres::config::SslMode;
@@ -20,16 +21,20 @@ pub struct DatabaseArgs {
     /// How long the start waits for a dependency that it can't do without (0s to 1h); then the process exits with 69.
     ///
     /// That is PostgreSQL, and for a consumer Kafka, each in turn. The log says what is waited for.
-    #[arg(long, env = "START_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = start_timeout)]
+    #[arg(long, env = "START_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration(Duration::ZERO..=Duration::from_secs(3600)))]
     pub start_timeout: Duration,
 }
 
-/// The database of a `migrate` command, reached as its owner role.
+/// The database of an operator's command: of `migrate` as its owner role, of others as the runtime role.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "PostgreSQL")]
-pub struct MigrateArgs {
+pub struct CommandArgs {
     #[command(flatten)]
     pub access: Access,
+
+    /// How long the command waits for PostgreSQL (0s to 1h); then it exits with 69. The log says what is waited for.
+    #[arg(long, env = "START_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration(Duration::ZERO..=Duration::from_secs(3600)))]
+    pub start_timeout: Duration,
 }
 
 /// How a database is reached: the URL, and the files that TLS needs. Both are read again at each new connection, so that neither a
@@ -199,13 +204,6 @@ fn connections(value: &str) -> Result<usize, &'static str> {
         .ok()
         .filter(|count| (1..=1000).contains(count))
         .ok_or("it is not a number from 1 to 1000")
-}
-
-fn start_timeout(value: &str) -> Result<Duration, &'static str> {
-    humantime::parse_duration(value)
-        .ok()
-        .filter(|duration| *duration <= Duration::from_secs(3600))
-        .ok_or("it is not a duration from 0s to 1h, like 30s or 5m")
 }
 
 #[cfg(test)]

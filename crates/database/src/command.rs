@@ -1,6 +1,6 @@
 use diesel_migrations::EmbeddedMigrations;
 
-use crate::args::MigrateArgs;
+use crate::args::CommandArgs;
 use crate::migrate::migrate;
 
 /// The verb that every owner of a database has.
@@ -10,7 +10,7 @@ pub enum Command {
     ///
     /// Migrations only expand, so that the release before goes on working beside them: run it before the new release is started. Two at
     /// once are safe, and so is running it again.
-    Migrate(MigrateArgs),
+    Migrate(CommandArgs),
 }
 
 impl Command {

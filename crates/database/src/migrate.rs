@@ -2,8 +2,8 @@ use anyhow::{Context as _, anyhow};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _};
 
-use crate::args::MigrateArgs;
-use crate::session::{Limits, connect};
+use crate::args::CommandArgs;
+use crate::session::{Limits, connect_patiently};
 
 /// The advisory lock that one `migrate` holds in a database ("plumb" in ASCII; advisory locks are per database).
 const LOCK: i64 = 0x70_6c_75_6d_62;
@@ -14,11 +14,9 @@ const LOCK: i64 = 0x70_6c_75_6d_62;
 /// transaction. DDL waits at most 5 s for a table's lock, because everything that comes after it queues behind it; run it again then.
 ///
 /// # Errors
-/// When the database is not reached, when another `migrate` holds the lock for 10 min, or when a migration fails; those before it stay.
-pub async fn migrate(args: &MigrateArgs, migrations: EmbeddedMigrations) -> anyhow::Result<usize> {
-    let mut connection = connect(&args.access, "migrate", Limits::MIGRATING)
-        .await
-        .context("cannot connect to migrate the database")?;
+/// [`Unavailable`](chassis::Unavailable) when the database is not reached in time; when another `migrate` holds the lock for 10 min, or when a migration fails; those before it stay.
+pub async fn migrate(args: &CommandArgs, migrations: EmbeddedMigrations) -> anyhow::Result<usize> {
+    let mut connection = connect_patiently(args, "migrate", Limits::MIGRATING).await?;
     connection
         .batch_execute(&format!(
             "SELECT pg_advisory_lock({LOCK}); SET lock_timeout = '5s'"

@@ -7,10 +7,10 @@ use diesel_async::pooled_connection::deadpool::Object;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use crate::args::DatabaseArgs;
 use crate::language;
+use crate::patience::{StillDown, until_up};
 use crate::session::{CONNECT_LIMIT, Limits, connect};
 
 /// Connections to the process's own database; cheap to clone.
@@ -58,44 +58,22 @@ pub fn pool(args: &DatabaseArgs, application_name: &str) -> anyhow::Result<Pool>
         .context("cannot build the database pool")
 }
 
-/// The database did not answer in time.
-#[derive(Debug, thiserror::Error)]
-#[error("the database is still unreachable after {limit:?}: {last}")]
-pub struct StillDown {
-    limit: Duration,
-    last: String,
-}
-
 /// Waits until one connection of the pool is up and in English, for at most about `limit`; says in the log that it waits.
 ///
 /// # Errors
 /// [`StillDown`], with the last refusal, when the time is over.
 pub async fn wait_until_up(pool: &Pool, limit: Duration) -> Result<(), StillDown> {
-    let started = Instant::now();
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let last = match pool.get().await {
-            Ok(mut connection) => match language::fault(&mut connection).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(fault)) => {
-                    // It keeps the setting that it began with.
-                    drop(Object::take(connection));
-                    fault
-                }
-                Err(refusal) => refusal.to_string(),
-            },
-            Err(refusal) => refusal.to_string(),
-        };
-        if started.elapsed() + pause > limit {
-            return Err(StillDown { limit, last });
+    until_up(limit, async || {
+        let mut connection = pool.get().await.map_err(|refusal| refusal.to_string())?;
+        match language::fault(&mut connection).await {
+            Ok(None) => Ok(()),
+            Ok(Some(fault)) => {
+                // It keeps the setting that it began with.
+                drop(Object::take(connection));
+                Err(fault)
+            }
+            Err(refusal) => Err(refusal.to_string()),
         }
-        tracing::warn!(
-            waited_seconds = started.elapsed().as_secs(),
-            limit_seconds = limit.as_secs(),
-            reason = last,
-            "waiting for the database",
-        );
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
+    })
+    .await
 }

@@ -4,11 +4,13 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chassis::Unavailable;
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::AsyncPgConnection;
 use tokio_postgres::NoTls;
 
-use crate::args::{Access, Target};
+use crate::args::{Access, CommandArgs, Target};
+use crate::patience::until_up;
 use crate::tls::MakeTls;
 
 /// To connect, authenticate and set the session up.
@@ -50,6 +52,27 @@ pub async fn dedicated(
     connect(&database.into(), application_name, Limits::SERVING)
         .await
         .context("cannot open a database connection")
+}
+
+/// Opens a connection for an operator's command, with the limits of [`dedicated`]; waits for the database as long as `args` says.
+///
+/// # Errors
+/// [`Unavailable`](chassis::Unavailable) when the server is not reached in this time, or refuses.
+pub async fn for_command(args: &CommandArgs, application_name: &str) -> anyhow::Result<AsyncPgConnection> {
+    connect_patiently(args, application_name, Limits::SERVING).await
+}
+
+pub(crate) async fn connect_patiently(
+    args: &CommandArgs,
+    application_name: &str,
+    limits: Limits,
+) -> anyhow::Result<AsyncPgConnection> {
+    let attempt = async || {
+        let connecting = connect(&args.access, application_name, limits).await;
+        connecting.map_err(|refusal| refusal.to_string())
+    };
+    let connected = until_up(args.start_timeout, attempt).await;
+    connected.map_err(|down| Unavailable(down.to_string()).into())
 }
 
 pub(crate) async fn connect(

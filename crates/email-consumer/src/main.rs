@@ -2,9 +2,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::{Process, ProcessArgs, Program, Service, Unavailable};
-use consumer::{Consumer, ConsumerArgs, Health};
-use database::DatabaseArgs;
+use chassis::{Given, Process, ProcessArgs, Program, Service, Unavailable};
+use consumer::{Consumer, ConsumerArgs, Health, KafkaArgs};
+use database::{Access, DatabaseArgs};
 use email_consumer::{MIGRATIONS, MailArgs, Mailings, NAME, Sender};
 use events::topics::{CUSTOMERS, ORDERS};
 use tokio::sync::Notify;
@@ -37,8 +37,11 @@ impl Program for ServeArgs {
         &self.process
     }
 
-    fn faults(&self) -> Vec<String> {
-        let faults = [self.database.access.fault(), self.consumer.kafka.fault()];
+    fn faults(given: &Given<'_>) -> Vec<String> {
+        let faults = [
+            given.get::<Access>().and_then(|database| database.fault()),
+            given.get::<KafkaArgs>().and_then(|kafka| kafka.fault()),
+        ];
         faults.into_iter().flatten().collect()
     }
 

@@ -26,9 +26,15 @@ pub struct MailArgs {
         long,
         env = "MAIL_FROM",
         value_name = "MAILBOX",
-        default_value = "Plumbline <no-reply@plumbline.localhost>"
+        default_value = "Plumbline <no-reply@plumbline.localhost>",
+        value_parser = mailbox
     )]
     pub mail_from: Mailbox,
+}
+
+fn mailbox(text: &str) -> Result<Mailbox, &'static str> {
+    text.parse()
+        .map_err(|_| "it is not a mailbox like name@example.org or Name <name@example.org>")
 }
 
 /// A mail server's address.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use chassis::{Heartbeat, Misconfigured, NoVerbs, Process, ProcessArgs, Program, Service};
+use chassis::{Given, Heartbeat, Misconfigured, NoVerbs, Process, ProcessArgs, Program, Service};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::limits::Limits;
 use crate::pipeline::{self, Edge};
 use crate::trail;
-use crate::upstream::Upstream;
+use crate::upstream::{AppServiceArgs, Upstream};
 
 const MOST_HEADERS: usize = 64;
 const MOST_HEAD: usize = 16 * 1024;
@@ -50,10 +50,17 @@ impl Program for ServeArgs {
         &self.process
     }
 
-    fn faults(&self) -> Vec<String> {
-        let listener = self.process.tls.fault("HTTP_ADDR", self.http_addr);
-        let files = Config::load(self).err().unwrap_or_default();
-        listener.into_iter().chain(files).collect()
+    fn faults(given: &Given<'_>) -> Vec<String> {
+        match given.get::<ServeArgs>() {
+            Some(args) => Config::load(&args).err().unwrap_or_default(),
+            None => {
+                let app_service = given.get::<AppServiceArgs>();
+                app_service
+                    .and_then(|args| args.check().err())
+                    .into_iter()
+                    .collect()
+            }
+        }
     }
 
     async fn serve(&self, process: Process) -> anyhow::Result<()> {

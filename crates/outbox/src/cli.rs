@@ -27,7 +27,7 @@ pub enum Command {
         /// The moment, in RFC 3339: `2026-11-28T09:30:00Z`.
         #[arg(long, value_name = "TIME", value_parser = moment)]
         from: OffsetDateTime,
-        /// The sink.
+        /// The sink whose position goes back.
         #[arg(long, value_parser = ["kafka", "cache"])]
         sink: String,
         /// Only say what would be done.
@@ -68,11 +68,11 @@ impl Command {
     /// When the database is not reached or refuses; for [`Command::Check`], also when something is missing.
     pub async fn run<A: Aggregates>(
         self,
-        database: &database::Access,
+        database: &database::CommandArgs,
         aggregates: &A,
         out: &mut (impl std::io::Write + Send),
     ) -> anyhow::Result<()> {
-        let mut conn = database::dedicated(database, "outbox command").await?;
+        let mut conn = database::for_command(database, "outbox command").await?;
         match self {
             Command::Status => status(&mut conn, out).await,
             Command::Replay { from, sink, dry_run } => replay(&mut conn, &sink, from, dry_run, out).await,

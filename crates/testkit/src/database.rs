@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use database::{DatabaseArgs, MigrateArgs};
+use database::{CommandArgs, DatabaseArgs};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use diesel_migrations::EmbeddedMigrations;
 use uuid::Uuid;
@@ -38,8 +38,9 @@ impl Database {
             owner: owner.to_owned(),
             server,
         };
-        let args = MigrateArgs {
+        let args = CommandArgs {
             access: (&database.owner_url()).into(),
+            start_timeout: Duration::ZERO,
         };
         database::migrate(&args, migrations)
             .await

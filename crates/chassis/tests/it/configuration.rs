@@ -84,6 +84,76 @@ fn check_config_says_whether_serve_would_accept_the_settings_and_binds_nothing()
         ],
         Err(&["they must differ", "SECRET_NUMBER is 13"]),
     );
+    let port = taken.local_addr().unwrap().port();
+    let everywhere = format!("0.0.0.0:{port}");
+    check_config(
+        &[("HTTP_ADDR", &everywhere), ("ADMIN_ADDR", &address)],
+        Err(&["they must differ"]),
+    );
+}
+
+#[test]
+fn what_is_wrong_between_settings_is_printed_beside_what_cannot_be_read() {
+    check_config(
+        &[
+            ("DRAIN_DELAY", "soon"),
+            ("ADMIN_ADDR", "0.0.0.0:9080"),
+            ("PROFILE", "production"),
+            ("SECRET_NUMBER", "13"),
+            ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ],
+        Err(&[
+            "DRAIN_DELAY",
+            "(HTTP_ADDR)",
+            "ADMIN_ADDR",
+            "TLS_CERT_FILE",
+            "SECRET_NUMBER is 13",
+            "OTEL_TRACES_SAMPLER",
+        ]),
+    );
+}
+
+#[test]
+fn telemetry_that_cannot_be_sent_is_a_fault_and_not_a_surprise() {
+    fn check(environment: &[(&str, &str)], expected: Result<&str, &[&str]>) {
+        check_config(&[&[("HTTP_ADDR", "127.0.0.1:0")], environment].concat(), expected);
+    }
+    let valid = Ok("the configuration of minimal is valid");
+    check(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")], valid);
+    check(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], valid);
+    check(
+        &[
+            ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.1"),
+        ],
+        valid,
+    );
+    for (name, value, reason) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318", "no TLS"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "collector:4318",
+            "http://collector:4318",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "not a URL",
+            "http://collector:4318",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "https://collector:4318/v1/traces",
+            "no TLS",
+        ),
+        ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_always_on"),
+        (
+            "OTEL_TRACES_SAMPLER",
+            "traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG is not a ratio from 0 to 1",
+        ),
+    ] {
+        check(&[(name, value)], Err(&[name, reason]));
+    }
 }
 
 #[test]

@@ -55,6 +55,24 @@ fn the_spans_of_a_stopped_process_have_reached_the_collector() {
 }
 
 #[test]
+fn opentelemetry_s_own_variables_name_the_service_and_turn_the_export_off() {
+    let export = |environment: (&str, &str)| {
+        let (endpoint, exports) = collector();
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str());
+        let mut child = Child::serve_with(&[], &[endpoint, ("DRAIN_DELAY", "0s"), environment]);
+        get(child.http, "/trace");
+        child.signal(Signal::TERM);
+        assert_eq!(child.wait().code(), Some(0));
+        exports
+    };
+    let named = export(("OTEL_SERVICE_NAME", "corner-shop"));
+    let named = named.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(named.windows(11).any(|window| window == b"corner-shop"));
+    // Whoever ends has sent its last spans by then.
+    assert!(export(("OTEL_SDK_DISABLED", "true")).try_recv().is_err());
+}
+
+#[test]
 fn a_collector_that_does_not_answer_does_not_keep_the_process_from_ending() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());

@@ -1,4 +1,6 @@
-use database::{MigrateArgs, dedicated, migrate};
+use std::time::Duration;
+
+use database::{CommandArgs, dedicated, migrate};
 use diesel_async::SimpleAsyncConnection as _;
 use testkit::Database;
 
@@ -7,8 +9,9 @@ use crate::{MIGRATIONS, text};
 #[tokio::test]
 async fn a_migrated_database_has_nothing_left_to_apply() {
     let database = Database::create("app", MIGRATIONS).await;
-    let args = MigrateArgs {
+    let args = CommandArgs {
         access: (&database.owner_url()).into(),
+        start_timeout: Duration::ZERO,
     };
     assert_eq!(migrate(&args, MIGRATIONS).await.unwrap(), 0);
 }
@@ -23,8 +26,9 @@ async fn of_two_migrations_at_once_one_applies_everything_and_the_other_nothing(
         .await
         .unwrap();
 
-    let args = MigrateArgs {
+    let args = CommandArgs {
         access: (&database.owner_url()).into(),
+        start_timeout: Duration::ZERO,
     };
     let (first, second) = tokio::join!(migrate(&args, MIGRATIONS), migrate(&args, MIGRATIONS));
     let mut applied = [first.unwrap(), second.unwrap()];
@@ -64,8 +68,9 @@ async fn the_runtime_role_cannot_migrate() {
         .batch_execute("DROP TABLE note, __diesel_schema_migrations")
         .await
         .unwrap();
-    let args = MigrateArgs {
+    let args = CommandArgs {
         access: (&database.runtime_url()).into(),
+        start_timeout: Duration::ZERO,
     };
     let error = format!("{:#}", migrate(&args, MIGRATIONS).await.unwrap_err());
     assert!(error.contains("permission denied"), "{error}");

@@ -8,6 +8,7 @@ use tls::ClientArgs;
 
 /// Where app-service listens.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "app-service")]
 pub struct AppServiceArgs {
     /// Where app-service listens: one URL for each replica, http or https, separated by commas
     #[arg(

@@ -13,6 +13,7 @@ mod ledger;
 mod openapi;
 mod relay;
 mod roll;
+mod settings;
 mod shop;
 mod sockets;
 mod start;

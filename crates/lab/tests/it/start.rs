@@ -10,8 +10,12 @@ use crate::whole::binaries;
 
 /// Runs `serve` with what `environment` says, and little patience.
 fn serve(binary: &str, environment: &[(&str, &str)]) -> Output {
+    run(binary, &["serve"], environment)
+}
+
+fn run(binary: &str, verb: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(binaries().join(binary))
-        .arg("serve")
+        .args(verb)
         .env_clear()
         .env("ADMIN_ADDR", "127.0.0.1:0")
         .env("START_TIMEOUT", "1s")
@@ -22,6 +26,12 @@ fn serve(binary: &str, environment: &[(&str, &str)]) -> Output {
 
 /// It said that it waits, and for what; then it gave up with 69.
 fn check(output: &Output, waiting: &str, reason: &str) {
+    let log = check_unavailable(output, reason);
+    assert!(log.contains(waiting), "{waiting:?} is not in {log}");
+}
+
+/// It exited with 69; returns its log.
+fn check_unavailable(output: &Output, reason: &str) -> String {
     let log = String::from_utf8(output.stdout.clone()).unwrap();
     let errors = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(69), "{log}{errors}");
@@ -29,10 +39,6 @@ fn check(output: &Output, waiting: &str, reason: &str) {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert!(
-        lines.iter().any(|line| line["message"] == waiting),
-        "{waiting:?} is not in {log}"
-    );
     let last = lines.last().unwrap();
     assert_eq!(last["error.type"], "unavailable");
     assert!(last["error"].as_str().unwrap().contains(reason), "{last}");
@@ -40,6 +46,7 @@ fn check(output: &Output, waiting: &str, reason: &str) {
         !log.contains("hunter2") && !errors.contains("hunter2"),
         "a password was logged"
     );
+    log
 }
 
 /// A port where nobody listens.
@@ -88,4 +95,32 @@ fn a_consumer_waits_for_kafka_and_then_says_that_it_is_unavailable() {
         "waiting for Kafka",
         "Kafka is still unreachable after 1s",
     );
+}
+
+#[test]
+fn an_operator_s_command_waits_for_postgresql_and_then_says_that_it_is_unavailable() {
+    let url = format!("postgres://app_owner:hunter2@{}/app", nobody());
+    for (binary, verb) in [
+        ("app-service", &["migrate"][..]),
+        ("app-service", &["outbox", "status"]),
+        ("app-service", &["outbox", "check"]),
+        ("email-consumer", &["migrate"]),
+    ] {
+        check(
+            &run(binary, verb, &[("DATABASE_URL", &url)]),
+            "waiting for the database",
+            "the database is still unreachable after 1s",
+        );
+    }
+}
+
+#[test]
+fn an_operator_s_look_at_a_cache_that_is_down_says_that_it_is_unavailable() {
+    let url = format!("redis://app-service:hunter2@{}", nobody());
+    let output = run(
+        "app-service",
+        &["cache", "get", "product", "0198a5d2-0000-7000-8000-000000000000"],
+        &[("REDIS_URL", &url)],
+    );
+    check_unavailable(&output, "Redis is unreachable");
 }

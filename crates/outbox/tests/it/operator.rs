@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use clap::Parser;
+use database::CommandArgs;
 use diesel_async::AsyncPgConnection;
 use envelope::Fact;
 use outbox::{Aggregates, Command, Table};
@@ -54,11 +56,12 @@ struct Line {
 async fn run(fixture: &Fixture, line: &str) -> Result<String, String> {
     let words = std::iter::once("outbox").chain(line.split_whitespace());
     let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+    let database = CommandArgs {
+        access: (&fixture.database.runtime_url()).into(),
+        start_timeout: Duration::ZERO,
+    };
     let mut out = Vec::new();
-    let ran = line
-        .command
-        .run(&fixture.database.runtime_url().as_str().into(), &Bumped, &mut out)
-        .await;
+    let ran = line.command.run(&database, &Bumped, &mut out).await;
     let text = String::from_utf8(out).unwrap();
     match ran {
         Ok(()) => Ok(text),
