@@ -4,6 +4,7 @@ mod args;
 mod batch;
 mod group;
 mod measure;
+mod operation;
 mod partition;
 mod poison;
 mod poll;
@@ -17,6 +18,7 @@ mod trace;
 mod worker;
 
 pub use args::ConsumerArgs;
+pub use operation::{measured, observed};
 pub use record::{ApplyError, Decode, Handler, OnPoison, Raw, Record, Undecodable};
 pub use runner::{Consumer, Health};
 pub use start::wait_until_up;

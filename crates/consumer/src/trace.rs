@@ -31,18 +31,6 @@ pub(crate) fn record_span(raw: &Raw, group_id: &str) -> Span {
     span
 }
 
-/// The span of a batch's transaction.
-pub(crate) fn transaction_span() -> Span {
-    tracing::info_span!(
-        "batch",
-        otel.name = "apply batch",
-        otel.kind = "client",
-        peer.service = "postgresql",
-        db.system.name = "postgresql",
-        db.operation.name = "transaction",
-    )
-}
-
 struct Traceparent<'a>(&'a str);
 
 impl Extractor for Traceparent<'_> {
@@ -88,7 +76,7 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let id = "0af7651916cd43dd8448eb211c80319c";
             let record = record_span(&raw(&format!("00-{id}-b7ad6b7169203331-01")), "group");
-            let transaction = record.in_scope(transaction_span);
+            let transaction = record.in_scope(|| crate::operation::span("transaction"));
             let expected = TraceId::from_hex(id).unwrap();
             assert_eq!(trace_of(&record).0, expected);
             assert_eq!(trace_of(&transaction).0, expected);

@@ -11,7 +11,7 @@ use crate::batch::{self, Batch, Outcome, Stuck};
 use crate::partition::Partition;
 use crate::record::Handler;
 use crate::runner::Health;
-use crate::{measure, trace};
+use crate::{measure, operation, trace};
 
 /// Records per transaction. Everything below takes more; what a larger batch needs is a handler that folds many in one statement.
 const BATCH_MAX: usize = 1;
@@ -116,15 +116,17 @@ impl<H: Handler> Workers<H> {
             .await
             .expect("the semaphore is never closed");
         let record = trace::record_span(batch.first(), &self.group_id);
-        let transaction = record.in_scope(trace::transaction_span);
         let attempt = async {
             let mut conn = self.pool.get().await?;
             batch::commit(&self.handler, &mut conn, partition, batch).await
         };
-        tokio::time::timeout(ATTEMPT_LIMIT, attempt.instrument(transaction))
+        let in_time = async {
+            let ended = tokio::time::timeout(ATTEMPT_LIMIT, attempt).await;
+            ended.unwrap_or(Err(Stuck::Deadline(ATTEMPT_LIMIT)))
+        };
+        operation::observed("transaction", Stuck::kind, in_time)
             .instrument(record)
             .await
-            .unwrap_or(Err(Stuck::Deadline(ATTEMPT_LIMIT)))
     }
 
     fn stuck(&self, partition: &Partition, offset: i64, reason: &str) {

@@ -25,7 +25,8 @@ const ALL: [(&str, &str); 5] = [
 ];
 
 /// In every process with a database.
-const DATABASE: [(&str, &str); 3] = [
+const DATABASE: [(&str, &str); 4] = [
+    ("db_client_operation_duration_seconds", "histogram"),
     ("db_client_connection_count", "gauge"),
     ("db_client_connection_max", "gauge"),
     ("db_client_connection_pending_requests", "gauge"),
@@ -42,9 +43,8 @@ const CONSUMER: [(&str, &str); 7] = [
     ("dead_letters", "gauge"),
 ];
 
-const APP_SERVICE: [(&str, &str); 6] = [
+const APP_SERVICE: [(&str, &str); 5] = [
     HTTP,
-    ("db_client_operation_duration_seconds", "histogram"),
     ("messaging_client_sent_messages_total", "counter"),
     ("outbox_pending", "gauge"),
     ("outbox_oldest_age_seconds", "gauge"),
@@ -66,6 +66,39 @@ fn expected(process: &str) -> Vec<(&'static str, &'static str)> {
         .chain(own)
         .flat_map(|part| part.iter().copied())
         .collect()
+}
+
+/// The labels that dashboards and alerts group by; a series of `metric` has exactly one of these sets, besides a histogram's own.
+/// Nothing for a metric that no dashboard splits.
+fn label_sets(metric: &str) -> &'static [&'static [&'static str]] {
+    match metric {
+        "http_server_request_duration_seconds" => {
+            &[&["http_request_method", "http_response_status_code", "http_route"]]
+        }
+        "http_client_request_duration_seconds" => &[
+            &["http_request_method", "http_response_status_code", "peer_service"],
+            &["error_type", "http_request_method", "peer_service"],
+        ],
+        "db_client_operation_duration_seconds" => &[&["db_operation_name", "db_system_name"]],
+        "db_client_connection_count" => &[&["state"]],
+        "cache_requests_total" => &[&["namespace", "result"]],
+        "messaging_client_consumed_messages_total" | "messaging_process_duration_seconds" => {
+            &[&["messaging_destination_name"]]
+        }
+        "consumer_duplicates_total" => &[&["topic"]],
+        "consumer_lag" | "consumer_oldest_unprocessed_age_seconds" => &[&["partition", "topic"]],
+        "build_info" => &[&["revision", "service", "version"]],
+        _ => &[],
+    }
+}
+
+/// Whether `labels` are what [`label_sets`] says of `metric`.
+fn has_its_labels(metric: &str, labels: &[(String, String)]) -> bool {
+    let mut names: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
+    names.retain(|name| !["le", "quantile"].contains(name));
+    names.sort_unstable();
+    let sets = label_sets(metric);
+    sets.is_empty() || sets.contains(&names.as_slice())
 }
 
 /// No process may have more series of one metric than this: what grows with the traffic's content has no bound.
@@ -208,6 +241,10 @@ fn check_metrics(process: &str, text: &str) {
         );
         // An age may be infinite: of what has not happened yet.
         assert!(!value.is_nan(), "{process}: {metric} is no number");
+        assert!(
+            has_its_labels(metric, labels),
+            "{process}: {metric} has the labels {labels:?}"
+        );
         for (label, value) in labels {
             assert!(
                 is_allowed(label, value),
@@ -366,4 +403,15 @@ fn names_and_labels_that_break_the_rules_are_caught() {
     ] {
         assert!(!is_allowed(label, value), "{label}={value}");
     }
+    let labels = |names: &[&str]| -> Vec<(String, String)> {
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), String::new()))
+            .collect()
+    };
+    let cache = "cache_requests_total";
+    assert!(has_its_labels(cache, &labels(&["result", "namespace"])));
+    assert!(!has_its_labels(cache, &labels(&["result"])));
+    assert!(!has_its_labels(cache, &labels(&["result", "namespace", "state"])));
+    assert!(!has_its_labels(HTTP.0, &labels(&["http_route", "le"])));
 }
