@@ -99,6 +99,9 @@ pub(crate) async fn observe(
     record(&span, method, &route, response.status(), started);
     if response.status().is_server_error() {
         span.in_scope(|| log_failure(method, &route, &response));
+    } else {
+        let status = response.status().as_u16();
+        span.in_scope(|| tracing::debug!(method, route, status, "answered"));
     }
     let mut response = as_problem(response, request_id);
     if let Ok(value) = HeaderValue::try_from(request_id.to_string()) {

@@ -100,7 +100,7 @@ impl Sender {
         }
         let landing = async { while flying.join_next().await.is_some() {} };
         if timeout(DRAIN_LIMIT, landing).await.is_err() {
-            tracing::warn!("mails in flight were cut off after {DRAIN_LIMIT:?}");
+            tracing::warn!(error.type = "timeout", "mails in flight were cut off after {DRAIN_LIMIT:?}");
         }
     }
 
@@ -111,6 +111,7 @@ impl Sender {
             count_final("unknown", Final::Ambiguous);
             tracing::warn!(
                 delivery_id = id,
+                error.type = "ambiguous",
                 "a delivery is ambiguous: its sender was lost in the middle of it",
             );
         }
@@ -119,6 +120,7 @@ impl Sender {
             count_final("unknown", Final::Failed);
             tracing::warn!(
                 delivery_id = id,
+                error.type = "unaddressed",
                 "a mail was given up: its customer never became known"
             );
         }
@@ -155,15 +157,18 @@ impl Sender {
             chassis::trace::set_parent(&span, traceparent);
         }
         let attempt = self.attempt(&claim).instrument(span.clone()).await;
+        let within = span.clone();
         let settled = match attempt {
             Ok(attempt) => self.settle(&claim, attempt).instrument(span).await,
             Err(error) => Err(error),
         };
         if let Err(error) = settled {
+            let _within = within.enter();
             // The lease ends by itself, and then `tend` decides by how far the delivery had come.
             tracing::warn!(
                 delivery_id = claim.id,
                 error = format!("{error:#}"),
+                error.type = UNREACHABLE,
                 "a delivery was left to its lease",
             );
         }
@@ -219,11 +224,13 @@ impl Sender {
             Ok(true) => {}
             Ok(false) => tracing::warn!(
                 delivery_id = claim.id,
+                error.type = "lease-lost",
                 "the lease ended while the mail was transmitted"
             ),
             Err(error) => tracing::warn!(
                 delivery_id = claim.id,
                 error = format!("{error:#}"),
+                error.type = UNREACHABLE,
                 "cannot renew the lease of a mail that is being transmitted",
             ),
         }
@@ -278,6 +285,7 @@ impl Sender {
                 tracing::warn!(
                     delivery_id = claim.id,
                     state = state.as_str(),
+                    error.type = state.as_str(),
                     "a mail was not delivered for certain"
                 );
             }
@@ -299,6 +307,7 @@ fn warn_unless(held: bool, claim: &Claim) {
     if !held {
         tracing::warn!(
             delivery_id = claim.id,
+            error.type = "lease-lost",
             "the lease had ended before the outcome was written; the delivery stays as it was declared",
         );
     }
@@ -328,6 +337,7 @@ fn note(trouble: &mut Option<String>, outcome: anyhow::Result<()>) {
             if trouble.as_ref() != Some(&text) {
                 tracing::error!(
                     error = text,
+                    error.type = UNREACHABLE,
                     "the sender cannot work on its table and keeps trying"
                 );
                 *trouble = Some(text);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use stack::Server;
 use testkit::eventually;
 
@@ -52,6 +53,25 @@ async fn stay(whole: &WholeStack, ready: &[&str], without: &str) {
     }
 }
 
+/// What a process said of its troubles names their type. librdkafka's own lines say of themselves no more than their text.
+fn check_log(whole: &WholeStack, process: &str) {
+    let of_it = whole.processes().iter().find(|each| each.name == process);
+    let log = std::fs::read_to_string(&of_it.unwrap().log).unwrap();
+    let troubles: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["level"] == "WARN" || line["level"] == "ERROR")
+        .filter(|line| line["target"] != "librdkafka")
+        .collect();
+    assert!(!troubles.is_empty(), "{process} says nothing of its troubles");
+    for line in troubles {
+        assert!(
+            line["error.type"].is_string(),
+            "{process}: no error.type in {line}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_alone_makes_processes_unready_and_nothing_that_is_away_makes_one_dead() {
     let mut whole = whole::start("readiness", Vec::new()).await;
@@ -79,5 +99,8 @@ async fn postgresql_alone_makes_processes_unready_and_nothing_that_is_away_makes
     whole.stack.start_server(Server::Postgres).await.unwrap();
     turn(&whole, &EVERYBODY, 200).await;
 
+    for process in CONSUMERS {
+        check_log(&whole, process);
+    }
     whole.down().await;
 }

@@ -109,7 +109,7 @@ const CUSTOMER_EMAIL: &str = "zelda.quuxworth@example.com";
 const UNKNOWN_PATH: &str = "/v1/no-such-thing/0198a5d2-0000-7000-8000-00000000beef";
 
 /// Debug lines as well: they are switched on when something is wrong, and then nobody thinks of names.
-const LOGGED: &str = "info,gateway=debug,app_service=debug,outbox=debug,cache=debug,consumer=debug,database=debug,identity=debug,\
+const LOGGED: &str = "info,chassis=debug,gateway=debug,app_service=debug,outbox=debug,cache=debug,consumer=debug,database=debug,identity=debug,\
     analytics_consumer=debug,email_consumer=debug,audit_consumer=debug";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -369,6 +369,18 @@ fn check_log(process: &str, log: &str) {
     for personal in ["zelda", "quuxworth", "example.com", "eyj"] {
         let found = text.lines().find(|line| line.contains(personal));
         assert_eq!(found, None, "{process}: {personal} is in its log");
+    }
+    // What ties the lines of one request, or of one record, together.
+    let ties: &[&str] = match process {
+        "gateway" | "app-service" => &["request_id"],
+        "email-consumer" => &["event_id"],
+        _ => &["request_id", "event_id"],
+    };
+    for tie in ties {
+        assert!(
+            lines.iter().any(|line| line[tie].is_string()),
+            "{process}: no line has {tie}"
+        );
     }
     if process == "gateway" {
         let kinds: BTreeSet<&str> = lines
