@@ -14,6 +14,7 @@ pub(crate) fn record_span(raw: &Raw, group_id: &str) -> Span {
         otel.kind = "consumer",
         peer.service = "kafka",
         messaging.system = "kafka",
+        messaging.operation.name = "process",
         messaging.operation.type = "process",
         messaging.consumer.group.name = group_id,
         messaging.destination.name = raw.topic,
