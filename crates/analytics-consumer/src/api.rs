@@ -9,7 +9,6 @@ use actix_web::web::{Data, ServiceConfig};
 use chassis::Problem;
 use database::Pool;
 use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::Object;
 use identity::Verifier;
 
 struct Api {
@@ -29,14 +28,21 @@ pub fn routes(pool: Pool, verifier: Verifier) -> impl Fn(&mut ServiceConfig) + C
 }
 
 impl Api {
-    async fn connection(&self) -> Result<Object<AsyncPgConnection>, Problem> {
-        self.pool
-            .get()
-            .await
-            .map_err(|error| unavailable(anyhow::Error::new(error)))
+    /// Runs `query` on a connection of the pool.
+    async fn read<T>(
+        &self,
+        query: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let reading = async {
+            let mut conn = self.pool.get().await.map_err(unavailable)?;
+            query(&mut conn).await
+        };
+        consumer::observed("read", |_| UNAVAILABLE, reading).await
     }
 }
 
+const UNAVAILABLE: &str = "database-unavailable";
+
 fn unavailable(cause: impl Into<anyhow::Error>) -> Problem {
-    Problem::new(503u16, "database-unavailable", "the database does not answer").caused_by(cause)
+    Problem::new(503u16, UNAVAILABLE, "the database does not answer").caused_by(cause)
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use chassis::Problem;
 use diesel_async::AsyncPgConnection;
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::app::App;
 use crate::call::Call;
@@ -23,7 +24,27 @@ pub(crate) async fn read<T>(
         conn.give_back();
         outcome
     };
+    let reading = async {
+        let outcome = reading.await;
+        if let Err(trouble) = &outcome {
+            let span = Span::current();
+            span.record("otel.status_code", "ERROR");
+            span.record("error.type", kind(trouble));
+        }
+        outcome
+    };
     Ok(call.within(observed("read", reading)).await??)
+}
+
+/// The `error.type` of spans.
+fn kind(trouble: &Trouble) -> &'static str {
+    match trouble {
+        Trouble::QueueFull => "queue-full",
+        Trouble::Pool(_) => "pool",
+        Trouble::Database(_) => "database",
+        Trouble::Append(_) => "append",
+        Trouble::Corrupt { .. } => "corrupt",
+    }
 }
 
 /// Runs `work` in a client span of the database, and measures it together with the wait for its connection.
@@ -33,9 +54,11 @@ pub(crate) async fn observed<T>(operation: &'static str, work: impl Future<Outpu
         "postgresql",
         otel.name = operation,
         otel.kind = "client",
+        otel.status_code = Empty,
         peer.service = "postgresql",
         db.system.name = "postgresql",
         db.operation.name = operation,
+        error.type = Empty,
     );
     let outcome = work.instrument(span).await;
     metrics::histogram!(

@@ -22,6 +22,8 @@ pub fn routes(pool: Pool, verifier: Verifier) -> impl Fn(&mut ServiceConfig) + C
     }
 }
 
+const UNAVAILABLE: &str = "database-unavailable";
+
 fn unavailable(cause: impl Into<anyhow::Error>) -> Problem {
-    Problem::new(503u16, "database-unavailable", "the database does not answer").caused_by(cause)
+    Problem::new(503u16, UNAVAILABLE, "the database does not answer").caused_by(cause)
 }

@@ -80,7 +80,12 @@ pub(crate) async fn observe(
     let method = known(request.method());
     let request_id = observer.request_ids.of(request.headers());
     request.extensions_mut().insert(request_id);
-    let span = server_span(method, request_id, request.headers());
+    let scheme = if request.app_config().secure() {
+        "https"
+    } else {
+        "http"
+    };
+    let span = server_span(method, scheme, request_id, request.headers());
 
     let response = match next.call(request).instrument(span.clone()).await {
         Ok(response) => response.map_into_boxed_body(),
@@ -88,6 +93,9 @@ pub(crate) async fn observe(
         Err(error) => {
             let status = error.as_response_error().status_code();
             record(&span, method, "unmatched", status, started);
+            if status.is_server_error() {
+                span.record("error.type", status.as_str());
+            }
             return Err(error);
         }
     };
@@ -99,6 +107,9 @@ pub(crate) async fn observe(
     record(&span, method, &route, response.status(), started);
     if response.status().is_server_error() {
         span.in_scope(|| log_failure(method, &route, &response));
+    } else {
+        let status = response.status().as_u16();
+        span.in_scope(|| tracing::debug!(method, route, status, "answered"));
     }
     let mut response = as_problem(response, request_id);
     if let Ok(value) = HeaderValue::try_from(request_id.to_string()) {
@@ -129,7 +140,12 @@ fn known(method: &Method) -> &'static str {
 }
 
 /// The path itself is no field: it holds ids, and the route says what was asked for.
-fn server_span(method: &'static str, request_id: RequestId, headers: &HeaderMap) -> Span {
+fn server_span(
+    method: &'static str,
+    scheme: &'static str,
+    request_id: RequestId,
+    headers: &HeaderMap,
+) -> Span {
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",
@@ -138,6 +154,8 @@ fn server_span(method: &'static str, request_id: RequestId, headers: &HeaderMap)
         http.request.method = method,
         http.route = Empty,
         http.response.status_code = Empty,
+        url.scheme = scheme,
+        error.type = Empty,
         %request_id,
     );
     if let Some(Ok(traceparent)) = headers.get("traceparent").map(HeaderValue::to_str) {
@@ -168,6 +186,7 @@ fn log_failure(method: &str, route: &str, response: &ServiceResponse<BoxBody>) {
     let error = response.response().error();
     let problem = error.and_then(|error| error.as_error::<Problem>());
     let kind = problem.map_or("internal", Problem::slug);
+    Span::current().record("error.type", kind);
     let cause = match problem {
         Some(problem) => match problem.cause() {
             Some(cause) => format!("{problem}: {cause:#}"),

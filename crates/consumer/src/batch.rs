@@ -55,6 +55,20 @@ pub(crate) enum Stuck {
     Deadline(Duration),
 }
 
+impl Stuck {
+    /// One word for it: the `error.type` of logs and spans.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Stuck::Newer(_) => "newer",
+            Stuck::Poison(_) => "poison",
+            Stuck::Pool(_) => "pool",
+            Stuck::Database(_) => "database",
+            Stuck::Handler(_) => "handler",
+            Stuck::Deadline(_) => "timeout",
+        }
+    }
+}
+
 impl<E: crate::Decode> Batch<E> {
     /// Decodes; `fetched` is not empty and in order.
     pub(crate) fn read(fetched: Vec<Fetched>) -> Batch<E> {

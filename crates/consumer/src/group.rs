@@ -152,7 +152,7 @@ impl Group {
             if started.elapsed() > ASSIGN_LIMIT || self.stopping.load(Ordering::Relaxed) {
                 return Err(error).context("cannot read the positions of new partitions");
             }
-            tracing::warn!(reason = %error, "waiting for the positions of new partitions");
+            tracing::warn!(reason = %error, error.type = "database", "waiting for the positions of new partitions");
             (self.health)(Health::Polled);
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -202,6 +202,7 @@ impl Group {
             tracing::warn!(
                 topic = a.partition.topic,
                 partition = a.partition.number,
+                error.type = "timeout",
                 "a worker was cut off: it did not finish within {DRAIN_LIMIT:?}",
             );
             a.worker.abort();
@@ -233,7 +234,7 @@ pub(crate) fn commit(consumer: &BaseConsumer<Group>, assigned: &mut [Assigned]) 
     if list.count() > 0
         && let Err(error) = consumer.commit(&list, CommitMode::Async)
     {
-        tracing::warn!(%error, "cannot commit offsets to Kafka");
+        tracing::warn!(%error, error.type = "kafka", "cannot commit offsets to Kafka");
     }
 }
 

@@ -4,6 +4,7 @@ mod args;
 mod batch;
 mod group;
 mod measure;
+mod operation;
 mod partition;
 mod poison;
 mod poll;
@@ -18,6 +19,7 @@ mod worker;
 
 pub use args::ConsumerArgs;
 pub use kafka::KafkaArgs;
+pub use operation::{measured, observed};
 pub use record::{ApplyError, Decode, Handler, OnPoison, Raw, Record, Undecodable};
 pub use runner::{Consumer, Health};
 pub use start::wait_until_up;

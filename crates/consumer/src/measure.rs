@@ -18,6 +18,11 @@ pub(crate) fn describe(topics: &[String]) {
         Unit::Seconds,
         "Time from taking a batch in hand until it is committed, retries included."
     );
+    describe_histogram!(
+        "db_client_operation_duration_seconds",
+        Unit::Seconds,
+        "Time of one transaction or query of PostgreSQL, the wait for a connection included."
+    );
     describe_gauge!(
         "consumer_lag",
         Unit::Count,

@@ -194,7 +194,7 @@ impl Trouble {
             .as_ref()
             .is_none_or(|(last, at)| *last != error || at.elapsed() > REPEAT_LOG);
         if is_new {
-            tracing::warn!(%error, "trouble with Kafka; retrying");
+            tracing::warn!(%error, error.type = "kafka", "trouble with Kafka; retrying");
             self.last = Some((error, Instant::now()));
         }
         Ok(())

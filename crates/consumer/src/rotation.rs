@@ -39,7 +39,7 @@ impl Rotation<'_> {
         match config.create::<BaseConsumer>() {
             Ok(_) => true,
             Err(error) => {
-                tracing::error!(%error, "a password or certificate for Kafka was rotated, but cannot be used; the old one stays");
+                tracing::error!(%error, error.type = "credentials", "a password or certificate for Kafka was rotated, but cannot be used; the old one stays");
                 self.refused = Some(config);
                 false
             }

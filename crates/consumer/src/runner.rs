@@ -87,7 +87,7 @@ impl<H: Handler> Consumer<H> {
         .unwrap_or_else(|_| Err(anyhow!("the poll thread panicked")));
         stopping.store(true, Ordering::Relaxed);
         if tokio::time::timeout(CLOSE_LIMIT, closed).await.is_err() {
-            tracing::warn!("did not leave the group within {CLOSE_LIMIT:?}");
+            tracing::warn!(error.type = "timeout", "did not leave the group within {CLOSE_LIMIT:?}");
         }
         outcome
     }

@@ -56,6 +56,7 @@ fn until_answered(client: &BaseConsumer<Asker>, limit: Duration) -> anyhow::Resu
             waited_seconds = started.elapsed().as_secs(),
             limit_seconds = limit.as_secs(),
             reason,
+            error.type = "unavailable",
             "waiting for Kafka",
         );
         if started.elapsed() + PAUSE > limit {

@@ -14,6 +14,7 @@ pub(crate) fn record_span(raw: &Raw, group_id: &str) -> Span {
         otel.kind = "consumer",
         peer.service = "kafka",
         messaging.system = "kafka",
+        messaging.operation.name = "process",
         messaging.operation.type = "process",
         messaging.consumer.group.name = group_id,
         messaging.destination.name = raw.topic,
@@ -29,18 +30,6 @@ pub(crate) fn record_span(raw: &Raw, group_id: &str) -> Span {
         }
     }
     span
-}
-
-/// The span of a batch's transaction.
-pub(crate) fn transaction_span() -> Span {
-    tracing::info_span!(
-        "batch",
-        otel.name = "apply batch",
-        otel.kind = "client",
-        peer.service = "postgresql",
-        db.system.name = "postgresql",
-        db.operation.name = "transaction",
-    )
 }
 
 struct Traceparent<'a>(&'a str);
@@ -88,7 +77,7 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let id = "0af7651916cd43dd8448eb211c80319c";
             let record = record_span(&raw(&format!("00-{id}-b7ad6b7169203331-01")), "group");
-            let transaction = record.in_scope(transaction_span);
+            let transaction = record.in_scope(|| crate::operation::span("transaction"));
             let expected = TraceId::from_hex(id).unwrap();
             assert_eq!(trace_of(&record).0, expected);
             assert_eq!(trace_of(&transaction).0, expected);

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use database::Pool;
 use tokio::sync::Semaphore;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::batch::{self, Batch, Outcome, Stuck};
 use crate::partition::Partition;
 use crate::record::Handler;
 use crate::runner::Health;
-use crate::{measure, trace};
+use crate::{measure, operation, trace};
 
 /// Records per transaction. Everything below takes more; what a larger batch needs is a handler that folds many in one statement.
 const BATCH_MAX: usize = 1;
@@ -38,11 +38,12 @@ impl<H: Handler> Workers<H> {
         while let Some(fetched) = partition.take(BATCH_MAX).await {
             let batch = Batch::read(fetched);
             let started = Instant::now();
-            let Some(outcome) = self.until_committed(&partition, &batch).await else {
+            let Some((record, outcome)) = self.until_committed(&partition, &batch).await else {
                 return;
             };
             measure::processed(&partition.topic, started.elapsed());
-            self.settle(&partition, outcome);
+            // Within the record's span, so that lines have its trace and event id.
+            record.in_scope(|| self.settle(&partition, outcome));
         }
     }
 
@@ -54,6 +55,12 @@ impl<H: Handler> Workers<H> {
                 parked,
             } => {
                 partition.applied(next);
+                tracing::debug!(
+                    topic = partition.topic,
+                    partition = partition.number,
+                    next_offset = next,
+                    "committed",
+                );
                 self.handler.committed();
                 measure::duplicates(&partition.topic, duplicates as u64);
                 for offset in parked {
@@ -63,6 +70,7 @@ impl<H: Handler> Workers<H> {
                         topic = partition.topic,
                         partition = partition.number,
                         offset,
+                        error.type = "poison",
                         "a record was parked in dead_letter",
                     );
                 }
@@ -80,21 +88,27 @@ impl<H: Handler> Workers<H> {
     }
 
     /// `None` when the partition was closed while it had to wait.
-    async fn until_committed(&self, partition: &Partition, batch: &Batch<H::Event>) -> Option<Outcome> {
+    async fn until_committed(
+        &self,
+        partition: &Partition,
+        batch: &Batch<H::Event>,
+    ) -> Option<(Span, Outcome)> {
         let mut trouble: Option<String> = None;
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.attempt(partition, batch).await {
+            let record = trace::record_span(batch.first(), &self.group_id);
+            match self.attempt(partition, batch).instrument(record.clone()).await {
                 Ok(outcome) => {
                     if trouble.is_some() {
                         self.recovered(partition);
                     }
-                    return Some(outcome);
+                    return Some((record, outcome));
                 }
                 Err(stuck) => {
                     let reason = stuck.to_string();
                     if trouble.as_ref() != Some(&reason) {
-                        self.stuck(partition, batch.first().offset, &reason);
+                        let offset = batch.first().offset;
+                        record.in_scope(|| self.stuck(partition, offset, stuck.kind(), &reason));
                         trouble = Some(reason);
                     }
                 }
@@ -115,24 +129,24 @@ impl<H: Handler> Workers<H> {
             .acquire()
             .await
             .expect("the semaphore is never closed");
-        let record = trace::record_span(batch.first(), &self.group_id);
-        let transaction = record.in_scope(trace::transaction_span);
         let attempt = async {
             let mut conn = self.pool.get().await?;
             batch::commit(&self.handler, &mut conn, partition, batch).await
         };
-        tokio::time::timeout(ATTEMPT_LIMIT, attempt.instrument(transaction))
-            .instrument(record)
-            .await
-            .unwrap_or(Err(Stuck::Deadline(ATTEMPT_LIMIT)))
+        let in_time = async {
+            let ended = tokio::time::timeout(ATTEMPT_LIMIT, attempt).await;
+            ended.unwrap_or(Err(Stuck::Deadline(ATTEMPT_LIMIT)))
+        };
+        operation::observed("transaction", Stuck::kind, in_time).await
     }
 
-    fn stuck(&self, partition: &Partition, offset: i64, reason: &str) {
+    fn stuck(&self, partition: &Partition, offset: i64, kind: &str, reason: &str) {
         tracing::error!(
             topic = partition.topic,
             partition = partition.number,
             offset,
             reason,
+            error.type = kind,
             "the partition is stuck and will be retried",
         );
         (self.health)(Health::Stuck {

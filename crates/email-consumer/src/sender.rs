@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use consumer::{measured, observed};
 use database::Pool;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Object;
@@ -38,6 +39,9 @@ const MAX_ATTEMPTS: i32 = 30;
 
 /// How long a mail waits for its customer. Minutes are normal after an outage; a day means that the event is missing.
 const MAX_WAIT_SECONDS: f64 = 24.0 * 3600.0;
+
+/// The `error.type` of what the table refused or did not answer.
+const UNREACHABLE: &str = "database";
 
 /// For the mails in flight when the process stops. One that takes longer becomes ambiguous.
 const DRAIN_LIMIT: Duration = Duration::from_secs(15);
@@ -80,7 +84,7 @@ impl Sender {
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                _ = poll.tick() => note(&mut tending, self.tend().await),
+                _ = poll.tick() => note(&mut tending, measured("tend", self.tend()).await),
                 () = self.wake.notified() => {}
                 Some(_) = flying.join_next() => {}
             }
@@ -96,7 +100,7 @@ impl Sender {
         }
         let landing = async { while flying.join_next().await.is_some() {} };
         if timeout(DRAIN_LIMIT, landing).await.is_err() {
-            tracing::warn!("mails in flight were cut off after {DRAIN_LIMIT:?}");
+            tracing::warn!(error.type = "timeout", "mails in flight were cut off after {DRAIN_LIMIT:?}");
         }
     }
 
@@ -107,6 +111,7 @@ impl Sender {
             count_final("unknown", Final::Ambiguous);
             tracing::warn!(
                 delivery_id = id,
+                error.type = "ambiguous",
                 "a delivery is ambiguous: its sender was lost in the middle of it",
             );
         }
@@ -115,6 +120,7 @@ impl Sender {
             count_final("unknown", Final::Failed);
             tracing::warn!(
                 delivery_id = id,
+                error.type = "unaddressed",
                 "a mail was given up: its customer never became known"
             );
         }
@@ -124,8 +130,11 @@ impl Sender {
     }
 
     async fn claim(&self, room: usize) -> anyhow::Result<Vec<Claim>> {
-        let mut conn = self.connection().await?;
-        Ok(delivery::claim(&mut conn, room as i64, LEASE_SECONDS).await?)
+        let claiming = async {
+            let mut conn = self.connection().await?;
+            Ok(delivery::claim(&mut conn, room as i64, LEASE_SECONDS).await?)
+        };
+        measured("claim", claiming).await
     }
 
     async fn connection(&self) -> anyhow::Result<Object<AsyncPgConnection>> {
@@ -148,15 +157,18 @@ impl Sender {
             chassis::trace::set_parent(&span, traceparent);
         }
         let attempt = self.attempt(&claim).instrument(span.clone()).await;
+        let within = span.clone();
         let settled = match attempt {
             Ok(attempt) => self.settle(&claim, attempt).instrument(span).await,
             Err(error) => Err(error),
         };
         if let Err(error) = settled {
+            let _within = within.enter();
             // The lease ends by itself, and then `tend` decides by how far the delivery had come.
             tracing::warn!(
                 delivery_id = claim.id,
                 error = format!("{error:#}"),
+                error.type = UNREACHABLE,
                 "a delivery was left to its lease",
             );
         }
@@ -179,12 +191,14 @@ impl Sender {
             Ok(ready) => ready,
             Err(refused) => return Ok(refused.into()),
         };
-        let mut conn = self.connection().await?;
-        if !delivery::begin_transmitting(&mut conn, claim, LEASE_SECONDS).await? {
+        let beginning = async {
+            let mut conn = self.connection().await?;
+            anyhow::Ok(delivery::begin_transmitting(&mut conn, claim, LEASE_SECONDS).await?)
+        };
+        if !observed("begin", |_| UNREACHABLE, beginning).await? {
             ready.cancel().await;
             return Ok(Attempt::Lost);
         }
-        drop(conn);
         let message = message.formatted();
         let mut sending = pin!(ready.send(&message));
         let answer = loop {
@@ -206,15 +220,17 @@ impl Sender {
             let mut conn = self.connection().await?;
             anyhow::Ok(delivery::renew(&mut conn, claim, LEASE_SECONDS).await?)
         };
-        match renewal.await {
+        match observed("renew", |_| UNREACHABLE, renewal).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(
                 delivery_id = claim.id,
+                error.type = "lease-lost",
                 "the lease ended while the mail was transmitted"
             ),
             Err(error) => tracing::warn!(
                 delivery_id = claim.id,
                 error = format!("{error:#}"),
+                error.type = UNREACHABLE,
                 "cannot renew the lease of a mail that is being transmitted",
             ),
         }
@@ -224,12 +240,13 @@ impl Sender {
     async fn settle(&self, claim: &Claim, attempt: Attempt) -> anyhow::Result<()> {
         const TRIES: u32 = 5;
         for _ in 1..TRIES {
-            if self.write(claim, &attempt).await.is_ok() {
+            let writing = self.write(claim, &attempt);
+            if observed("settle", |_| UNREACHABLE, writing).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        self.write(claim, &attempt).await
+        observed("settle", |_| UNREACHABLE, self.write(claim, &attempt)).await
     }
 
     async fn write(&self, claim: &Claim, attempt: &Attempt) -> anyhow::Result<()> {
@@ -268,6 +285,7 @@ impl Sender {
                 tracing::warn!(
                     delivery_id = claim.id,
                     state = state.as_str(),
+                    error.type = state.as_str(),
                     "a mail was not delivered for certain"
                 );
             }
@@ -289,6 +307,7 @@ fn warn_unless(held: bool, claim: &Claim) {
     if !held {
         tracing::warn!(
             delivery_id = claim.id,
+            error.type = "lease-lost",
             "the lease had ended before the outcome was written; the delivery stays as it was declared",
         );
     }
@@ -318,6 +337,7 @@ fn note(trouble: &mut Option<String>, outcome: anyhow::Result<()>) {
             if trouble.as_ref() != Some(&text) {
                 tracing::error!(
                     error = text,
+                    error.type = UNREACHABLE,
                     "the sender cannot work on its table and keeps trying"
                 );
                 *trouble = Some(text);

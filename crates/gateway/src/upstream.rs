@@ -91,6 +91,7 @@ impl Upstream {
         let mut attempt = 0;
         loop {
             attempt += 1;
+            self.note(endpoint);
             let connection = match self.connection(endpoint, reuse).await {
                 Ok(connection) => connection,
                 Err(reason) if attempt >= ATTEMPTS || self.app_service.endpoints().len() == 1 => {
@@ -119,6 +120,16 @@ impl Upstream {
             };
             // The kept connections may all have ended in the same moment.
             reuse = false;
+        }
+    }
+
+    /// Says in the call's span where this attempt goes; the last one stays.
+    fn note(&self, endpoint: usize) {
+        let authority = &self.app_service.endpoints()[endpoint].authority;
+        if let Some((host, port)) = authority.rsplit_once(':') {
+            let span = Span::current();
+            span.record("server.address", host.trim_matches(['[', ']']));
+            span.record("server.port", port.parse::<u16>().ok());
         }
     }
 
@@ -162,6 +173,8 @@ impl Call {
             otel.name = format!("{method} app-service"),
             otel.status_code = Empty,
             peer.service = "app-service",
+            server.address = Empty,
+            server.port = Empty,
             http.request.method = method.as_str(),
             http.response.status_code = Empty,
             error.type = Empty,
@@ -181,6 +194,9 @@ impl Call {
         let (label, value) = match outcome {
             Ok(status) => {
                 self.span.record("http.response.status_code", status.as_u16());
+                if status.is_server_error() {
+                    self.span.record("error.type", status.as_str());
+                }
                 ("http_response_status_code", status.as_str().to_owned())
             }
             Err(refusal) => {

@@ -40,10 +40,9 @@ pub(super) async fn get(
                 .and(revenue::currency.gt(currency))),
         );
     }
-    let rows: Vec<Row> = rows
-        .load(&mut api.connection().await?)
-        .await
-        .map_err(unavailable)?;
+    let rows: Vec<Row> = api
+        .read(async |conn| rows.load(conn).await.map_err(unavailable))
+        .await?;
     Ok(Json(Page::of(rows, range.limit, |row| {
         (row.bucket_start, row.currency.clone())
     })))

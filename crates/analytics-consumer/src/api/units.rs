@@ -41,10 +41,9 @@ pub(super) async fn get(
                 .or(units::bucket_start.eq(bucket).and(units::product_id.gt(product))),
         );
     }
-    let rows: Vec<Row> = rows
-        .load(&mut api.connection().await?)
-        .await
-        .map_err(unavailable)?;
+    let rows: Vec<Row> = api
+        .read(async |conn| rows.load(conn).await.map_err(unavailable))
+        .await?;
     Ok(Json(Page::of(rows, range.limit, |row| {
         (row.bucket_start, row.product_id.to_string())
     })))

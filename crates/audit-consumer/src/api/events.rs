@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::reader::Reader;
-use super::{Api, changed, unavailable};
+use super::{Api, UNAVAILABLE, changed, unavailable};
 use crate::schema::audit_read;
 
 const DEFAULT_LIMIT: i64 = 50;
@@ -73,13 +73,16 @@ pub(super) async fn get(
     query: web::Query<Query>,
 ) -> Result<Json<Page>, Problem> {
     let (after, limit) = check(&query)?;
-    let mut conn = api.pool.get().await.map_err(unavailable)?;
-    record_read(&mut conn, &reader, &query)
-        .await
-        .map_err(unavailable)?;
-    let rows = history(&mut conn, &query, &after, limit + 1)
-        .await
-        .map_err(unavailable)?;
+    let reading = async {
+        let mut conn = api.pool.get().await.map_err(unavailable)?;
+        record_read(&mut conn, &reader, &query)
+            .await
+            .map_err(unavailable)?;
+        history(&mut conn, &query, &after, limit + 1)
+            .await
+            .map_err(unavailable)
+    };
+    let rows = consumer::observed("read", |_| UNAVAILABLE, reading).await?;
 
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let next = rows.get(wanted).and(rows.get(wanted - 1)).map(Row::cursor);

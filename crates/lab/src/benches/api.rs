@@ -52,6 +52,9 @@ pub fn environment() -> Vec<(String, String)> {
 }
 
 /// Measures on a stack whose app-service is up and was told [`environment`].
+///
+/// # Errors
+/// With the figures, when an endpoint had answers that were not success.
 pub async fn run(arena: &Arena, plan: Plan) -> anyhow::Result<Report> {
     let bench = Bench::open(arena, plan).await?;
     let path = OrderPath::prepare(&bench, arena).await?;
@@ -65,7 +68,7 @@ pub async fn run(arena: &Arena, plan: Plan) -> anyhow::Result<Report> {
             report.add(samples, order);
         }
     }
-    Ok(report)
+    report.judged()
 }
 
 pub(crate) struct Bench {

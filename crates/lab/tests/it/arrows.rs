@@ -26,6 +26,8 @@ struct Span {
     parent: Vec<u8>,
     kind: SpanKind,
     peer: Option<String>,
+    /// Names of its attributes.
+    attributes: BTreeSet<String>,
 }
 
 /// An OTLP endpoint that keeps what it is sent.
@@ -88,6 +90,7 @@ fn read(request: ExportTraceServiceRequest) -> Vec<Span> {
                 service: service.clone(),
                 kind: span.kind(),
                 peer: text(&span.attributes, "peer.service"),
+                attributes: span.attributes.into_iter().map(|each| each.key).collect(),
                 trace: span.trace_id,
                 id: span.span_id,
                 parent: span.parent_span_id,
@@ -160,6 +163,46 @@ fn traced(spans: &[Span]) -> BTreeSet<Edge> {
     edges
 }
 
+/// The attributes of the semantic conventions that `span` has to have and has not.
+fn missing(span: &Span) -> Vec<&'static str> {
+    let required: &[&'static str] = match (span.kind, span.peer.as_deref()) {
+        // The gateway's own span does not say its scheme.
+        (SpanKind::Server, _) if span.service == "gateway" => {
+            &["http.request.method", "http.route", "http.response.status_code"]
+        }
+        (SpanKind::Server, _) => &[
+            "http.request.method",
+            "http.route",
+            "http.response.status_code",
+            "url.scheme",
+        ],
+        (SpanKind::Client, Some("app-service")) => &[
+            "http.request.method",
+            "http.response.status_code",
+            "server.address",
+            "server.port",
+        ],
+        (SpanKind::Client, Some("postgresql" | "redis")) => &["db.system.name", "db.operation.name"],
+        (SpanKind::Client, Some("smtp")) => &["server.address", "server.port"],
+        (SpanKind::Producer, _) => &[
+            "messaging.system",
+            "messaging.operation.name",
+            "messaging.destination.name",
+        ],
+        (SpanKind::Consumer, _) => &[
+            "messaging.system",
+            "messaging.operation.name",
+            "messaging.operation.type",
+            "messaging.destination.name",
+            "messaging.destination.partition.id",
+            "messaging.consumer.group.name",
+        ],
+        _ => &[],
+    };
+    let has = |name: &&'static str| span.attributes.contains(*name);
+    required.iter().copied().filter(|name| !has(name)).collect()
+}
+
 /// A trace that begins at the gateway and is seen in app-service and every consumer.
 fn one_trace_reaches_every_process(spans: &[Span]) -> bool {
     let mut services: BTreeMap<&[u8], BTreeSet<&str>> = BTreeMap::new();
@@ -219,6 +262,9 @@ async fn every_arrow_is_seen_and_no_other() {
     );
     let traced = traced.await;
     assert_eq!(traced, expected);
+    for span in receiver.spans() {
+        assert_eq!(missing(&span), [""; 0], "{span:?}");
+    }
     let mut connected = sampler.stop();
     connected.retain(|(_, target)| target != "otlp");
     assert_eq!(
@@ -238,6 +284,7 @@ fn an_arrow_that_is_not_drawn_would_be_noticed() {
         parent: vec![parent],
         kind,
         peer: (!peer.is_empty()).then(|| peer.to_owned()),
+        attributes: BTreeSet::new(),
     };
     let edge = |from: &str, to: &str| (from.to_owned(), to.to_owned());
     let call = [
@@ -254,4 +301,5 @@ fn an_arrow_that_is_not_drawn_would_be_noticed() {
         "nobody answered this call"
     );
     assert!(!one_trace_reaches_every_process(&call));
+    assert!(missing(&call[0]).contains(&"server.port"));
 }

@@ -11,6 +11,7 @@ mod forbidden;
 mod graph;
 mod ledger;
 mod openapi;
+mod readiness;
 mod relay;
 mod roll;
 mod settings;

@@ -25,7 +25,8 @@ const ALL: [(&str, &str); 5] = [
 ];
 
 /// In every process with a database.
-const DATABASE: [(&str, &str); 3] = [
+const DATABASE: [(&str, &str); 4] = [
+    ("db_client_operation_duration_seconds", "histogram"),
     ("db_client_connection_count", "gauge"),
     ("db_client_connection_max", "gauge"),
     ("db_client_connection_pending_requests", "gauge"),
@@ -42,9 +43,8 @@ const CONSUMER: [(&str, &str); 7] = [
     ("dead_letters", "gauge"),
 ];
 
-const APP_SERVICE: [(&str, &str); 6] = [
+const APP_SERVICE: [(&str, &str); 5] = [
     HTTP,
-    ("db_client_operation_duration_seconds", "histogram"),
     ("messaging_client_sent_messages_total", "counter"),
     ("outbox_pending", "gauge"),
     ("outbox_oldest_age_seconds", "gauge"),
@@ -68,6 +68,39 @@ fn expected(process: &str) -> Vec<(&'static str, &'static str)> {
         .collect()
 }
 
+/// The labels that dashboards and alerts group by; a series of `metric` has exactly one of these sets, besides a histogram's own.
+/// Nothing for a metric that no dashboard splits.
+fn label_sets(metric: &str) -> &'static [&'static [&'static str]] {
+    match metric {
+        "http_server_request_duration_seconds" => {
+            &[&["http_request_method", "http_response_status_code", "http_route"]]
+        }
+        "http_client_request_duration_seconds" => &[
+            &["http_request_method", "http_response_status_code", "peer_service"],
+            &["error_type", "http_request_method", "peer_service"],
+        ],
+        "db_client_operation_duration_seconds" => &[&["db_operation_name", "db_system_name"]],
+        "db_client_connection_count" => &[&["state"]],
+        "cache_requests_total" => &[&["namespace", "result"]],
+        "messaging_client_consumed_messages_total" | "messaging_process_duration_seconds" => {
+            &[&["messaging_destination_name"]]
+        }
+        "consumer_duplicates_total" => &[&["topic"]],
+        "consumer_lag" | "consumer_oldest_unprocessed_age_seconds" => &[&["partition", "topic"]],
+        "build_info" => &[&["revision", "service", "version"]],
+        _ => &[],
+    }
+}
+
+/// Whether `labels` are what [`label_sets`] says of `metric`.
+fn has_its_labels(metric: &str, labels: &[(String, String)]) -> bool {
+    let mut names: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
+    names.retain(|name| !["le", "quantile"].contains(name));
+    names.sort_unstable();
+    let sets = label_sets(metric);
+    sets.is_empty() || sets.contains(&names.as_slice())
+}
+
 /// No process may have more series of one metric than this: what grows with the traffic's content has no bound.
 const MOST_SERIES: usize = 1_000;
 
@@ -76,7 +109,7 @@ const CUSTOMER_EMAIL: &str = "zelda.quuxworth@example.com";
 const UNKNOWN_PATH: &str = "/v1/no-such-thing/0198a5d2-0000-7000-8000-00000000beef";
 
 /// Debug lines as well: they are switched on when something is wrong, and then nobody thinks of names.
-const LOGGED: &str = "info,gateway=debug,app_service=debug,outbox=debug,cache=debug,consumer=debug,database=debug,identity=debug,\
+const LOGGED: &str = "info,chassis=debug,gateway=debug,app_service=debug,outbox=debug,cache=debug,consumer=debug,database=debug,identity=debug,\
     analytics_consumer=debug,email_consumer=debug,audit_consumer=debug";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,6 +241,10 @@ fn check_metrics(process: &str, text: &str) {
         );
         // An age may be infinite: of what has not happened yet.
         assert!(!value.is_nan(), "{process}: {metric} is no number");
+        assert!(
+            has_its_labels(metric, labels),
+            "{process}: {metric} has the labels {labels:?}"
+        );
         for (label, value) in labels {
             assert!(
                 is_allowed(label, value),
@@ -333,6 +370,18 @@ fn check_log(process: &str, log: &str) {
         let found = text.lines().find(|line| line.contains(personal));
         assert_eq!(found, None, "{process}: {personal} is in its log");
     }
+    // What ties the lines of one request, or of one record, together.
+    let ties: &[&str] = match process {
+        "gateway" | "app-service" => &["request_id"],
+        "email-consumer" => &["event_id"],
+        _ => &["request_id", "event_id"],
+    };
+    for tie in ties {
+        assert!(
+            lines.iter().any(|line| line[tie].is_string()),
+            "{process}: no line has {tie}"
+        );
+    }
     if process == "gateway" {
         let kinds: BTreeSet<&str> = lines
             .iter()
@@ -366,4 +415,15 @@ fn names_and_labels_that_break_the_rules_are_caught() {
     ] {
         assert!(!is_allowed(label, value), "{label}={value}");
     }
+    let labels = |names: &[&str]| -> Vec<(String, String)> {
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), String::new()))
+            .collect()
+    };
+    let cache = "cache_requests_total";
+    assert!(has_its_labels(cache, &labels(&["result", "namespace"])));
+    assert!(!has_its_labels(cache, &labels(&["result"])));
+    assert!(!has_its_labels(cache, &labels(&["result", "namespace", "state"])));
+    assert!(!has_its_labels(HTTP.0, &labels(&["http_route", "le"])));
 }

@@ -107,6 +107,30 @@ impl Report {
     }
 }
 
+impl Report {
+    /// What does not hold, in words. A refusal is faster than an answer, so figures with refusals among them mean nothing.
+    pub fn failures(&self) -> Vec<String> {
+        let refused = self.endpoints.iter().filter(|each| each.other_answers > 0);
+        refused
+            .map(|each| {
+                format!(
+                    "{} was answered {} times without success: {}",
+                    each.name,
+                    each.other_answers,
+                    each.refusal.as_deref().unwrap_or_default()
+                )
+            })
+            .collect()
+    }
+
+    /// The report itself, or as an error what it failed by, with the figures.
+    pub(super) fn judged(self) -> anyhow::Result<Report> {
+        let failures = self.failures();
+        anyhow::ensure!(failures.is_empty(), "{self}\nFAILED: {}", failures.join("; "));
+        Ok(self)
+    }
+}
+
 impl Endpoint {
     fn add(&mut self, sample: Sample) {
         self.per_second.push(sample.per_second);
@@ -171,11 +195,6 @@ impl fmt::Display for Report {
             ]);
         }
         writeln!(f, "{}", table.render())?;
-        for endpoint in &self.endpoints {
-            if let Some(refusal) = &endpoint.refusal {
-                writeln!(f, "{}: {refusal}", endpoint.name)?;
-            }
-        }
         let [orders, floor] = [&self.orders_per_second, &self.floor_per_second].map(|rates| spread(rates)[0]);
         let [ratio, lowest, highest] = spread(&self.order_ratio);
         writeln!(
@@ -206,5 +225,48 @@ impl fmt::Display for Report {
             ]);
         }
         write!(f, "{}", table.render())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(others: u64) -> Report {
+        let plan = Plan {
+            connections: 1,
+            reads: 100,
+            writes: 100,
+            rounds: 1,
+            floor_seconds: 1,
+        };
+        let sample = Sample {
+            name: "GET /v1/orders/{id}",
+            latencies_us: vec![1_000; 99],
+            per_second: 99.0,
+            cpu: Duration::from_millis(1),
+            others,
+            refusal: (others > 0).then(|| "503 overloaded".to_owned()),
+        };
+        let order = OrderSample {
+            per_second: 1.0,
+            floor_per_second: 2.0,
+            steps: BTreeMap::new(),
+        };
+        let mut report = Report::new(plan);
+        report.add(vec![sample], order);
+        report
+    }
+
+    #[test]
+    fn an_endpoint_with_another_answer_than_success_fails_the_benchmark() {
+        assert_eq!(report(0).judged().unwrap().failures(), [""; 0]);
+        let failed = report(1).judged().unwrap_err().to_string();
+        assert!(
+            failed.ends_with(
+                "FAILED: GET /v1/orders/{id} was answered 1 times without success: 503 overloaded"
+            ),
+            "{failed}"
+        );
     }
 }
