@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use chassis::duration;
 use deadpool_redis::redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates,
 };
-use secret::{Secret, Setting, Unreadable};
+use settings::duration;
+use settings::{Secret, Setting, Unreadable};
 use tls::ClientArgs;
 
 /// Where the cache is, and what holds for all of its namespaces.

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
-use chassis::Unavailable;
 use deadpool_redis::redis::{Cmd, cmd};
+use settings::Unavailable;
 
 use crate::args::CacheArgs;
 use crate::connection::Dialer;

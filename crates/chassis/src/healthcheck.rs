@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use settings::duration;
 
-use crate::args::{AdminArgs, duration};
+use crate::args::AdminArgs;
 
 /// A probe's answer is a few hundred bytes.
 const MOST_ANSWER: u64 = 64 * 1024;

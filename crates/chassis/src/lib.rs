@@ -34,11 +34,12 @@ mod shutdown;
 mod telemetry;
 pub mod trace;
 
-pub use args::{AdminArgs, HttpArgs, ProcessArgs, duration};
+pub use args::{AdminArgs, HttpArgs, ProcessArgs};
 pub use listener::{AllowPlaintext, Listeners, Profile, TlsArgs};
 pub use observe::RequestId;
 pub use problem::Problem;
 pub use process::{Heartbeat, Process, Readiness};
 pub use program::{Given, NoVerbs, Program, main};
-pub use run::{Misconfigured, Service, Unavailable};
+pub use run::Service;
+pub use settings::{Misconfigured, Unavailable, duration};
 pub use shutdown::Shutdown;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use settings::Misconfigured;
 use tls::{Server, ServerConfig, ServerFiles};
 
 use crate::args::AdminArgs;
 use crate::program::Given;
-use crate::run::Misconfigured;
 
 /// TLS of every listener of the process, the admin address included.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use settings::{Misconfigured, Unavailable};
 use tokio::runtime::Runtime;
 
 use crate::args::{LogArgs, ProcessArgs};
@@ -31,16 +32,6 @@ pub struct Service {
     /// The release, usually `env!("CARGO_PKG_VERSION")`.
     pub version: &'static str,
 }
-
-/// Something that the process needs before it can start did not come up in time; exit code 69.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unavailable(pub String);
-
-/// A setting that only turned out to be wrong when it was used (a key file, a URL); exit code 78.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Misconfigured(pub String);
 
 /// Runs a long-running process: telemetry, a multi-threaded runtime, the admin server on its own thread, signals; then `main`, until it
 /// returns.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use chassis::duration;
+use settings::duration;
 
 /// How a consumer joins its group.
 #[derive(Clone, Debug, clap::Args)]

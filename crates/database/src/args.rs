@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use chassis::duration;
-use secret::{Secret, Setting, Unreadable};
+use settings::duration;
+use settings::{Secret, Setting, Unreadable};
 use tls::{ClientArgs, Verify};
 use tokio_postgres::config::SslMode;
 

@@ -14,7 +14,7 @@ const LOCK: i64 = 0x70_6c_75_6d_62;
 /// transaction. DDL waits at most 5 s for a table's lock, because everything that comes after it queues behind it; run it again then.
 ///
 /// # Errors
-/// [`Unavailable`](chassis::Unavailable) when the database is not reached in time; when another `migrate` holds the lock for 10 min, or when a migration fails; those before it stay.
+/// [`Unavailable`](settings::Unavailable) when the database is not reached in time; when another `migrate` holds the lock for 10 min, or when a migration fails; those before it stay.
 pub async fn migrate(args: &CommandArgs, migrations: EmbeddedMigrations) -> anyhow::Result<usize> {
     let mut connection = connect_patiently(args, "migrate", Limits::MIGRATING).await?;
     connection

@@ -4,9 +4,9 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chassis::Unavailable;
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::AsyncPgConnection;
+use settings::Unavailable;
 use tokio_postgres::NoTls;
 
 use crate::args::{Access, CommandArgs, Target};
@@ -57,7 +57,7 @@ pub async fn dedicated(
 /// Opens a connection for an operator's command, with the limits of [`dedicated`]; waits for the database as long as `args` says.
 ///
 /// # Errors
-/// [`Unavailable`](chassis::Unavailable) when the server is not reached in this time, or refuses.
+/// [`Unavailable`](settings::Unavailable) when the server is not reached in this time, or refuses.
 pub async fn for_command(args: &CommandArgs, application_name: &str) -> anyhow::Result<AsyncPgConnection> {
     connect_patiently(args, application_name, Limits::SERVING).await
 }

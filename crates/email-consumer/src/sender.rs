@@ -12,7 +12,7 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Object;
 use lettre::message::Mailbox;
 use metrics::{counter, gauge};
-use secret::Secret;
+use settings::Secret;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};

@@ -12,7 +12,7 @@ use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 use lettre::transport::smtp::response::Severity;
-use secret::{Secret, Setting};
+use settings::{Secret, Setting};
 
 /// The mail server and who writes.
 #[derive(Clone, Debug, clap::Args)]

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use rdkafka::ClientConfig;
-use secret::{Secret, Setting, Unreadable};
+use settings::{Secret, Setting, Unreadable};
 use tls::{BadFile, ClientArgs};
 
 /// How to reach and authenticate to the brokers.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kafka::KafkaArgs;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use secret::Secret;
+use settings::Secret;
 use tempfile::TempDir;
 use tls::ClientFiles;
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use kafka::KafkaArgs;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use secret::Secret;
+use settings::Secret;
 use tls::ClientArgs;
 use uuid::Uuid;
 

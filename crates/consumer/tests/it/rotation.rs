@@ -1,6 +1,6 @@
 //! A broker of the test's own, with TLS, whose user gets another password under way.
 
-use secret::Secret;
+use settings::Secret;
 use testkit::{Authority, Broker, Listener, eventually, produce_as};
 use tls::ClientFiles;
 

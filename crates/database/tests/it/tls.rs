@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use database::{Access, DatabaseArgs, dedicated};
 use diesel::sql_types::{Bool, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
-use secret::Secret;
+use settings::Secret;
 use stack::{Options, Passwords, Stack};
 use testkit::{Authority, Identity, eventually};
 use tls::ClientFiles;

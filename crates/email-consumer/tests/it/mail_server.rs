@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use email_consumer::MailArgs;
 use mailin::{Action, Handler, Response, SessionBuilder};
-use secret::Secret;
+use settings::Secret;
 
 /// What the server does in one conversation instead of accepting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

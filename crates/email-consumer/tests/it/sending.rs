@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
 
 use email_consumer::MailArgs;
-use secret::Secret;
+use settings::Secret;
 
 use crate::deliveries::{Sending, database, deliveries, due, execute, until_all};
 use crate::mail_server::{Act, MailServer, args};

@@ -99,7 +99,7 @@ fn rotated_secrets_make_another_configuration() {
         security_protocol: "SASL_SSL".to_owned(),
         sasl_mechanism: Some("PLAIN".to_owned()),
         sasl_username: Some("app".to_owned()),
-        sasl_password: Some(secret::Secret::in_file(&password)),
+        sasl_password: Some(settings::Secret::in_file(&password)),
         tls: ClientFiles {
             ca: Some(ca.clone()),
             identity: None,

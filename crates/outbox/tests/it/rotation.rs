@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outbox::{KafkaSink, KafkaSinkArgs};
-use secret::Secret;
+use settings::Secret;
 use testkit::{Authority, Broker, Listener, judge, topic_as};
 use tls::ClientFiles;
 use uuid::Uuid;
