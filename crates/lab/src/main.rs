@@ -178,7 +178,8 @@ async fn bench_api(plan: api::Plan, output: &Output) -> anyhow::Result<ExitCode>
 async fn bench_outbox_write(plan: outbox_write::Plan, output: &Output) -> anyhow::Result<ExitCode> {
     let binaries = build()?;
     let folder = Folder::make("bench-outbox-write")?;
-    let options = folder.options(&binaries)?;
+    let mut options = folder.options(&binaries)?;
+    options.env = api::environment();
     let mut arena = Arena::servers(folder, options).await?;
     let report = outbox_write::run(&mut arena, plan).await;
     arena.down().await;
