@@ -121,7 +121,7 @@ impl Use<'_> {
     /// Of a key that this transaction has claimed.
     pub(crate) async fn store_in_txn(
         &self,
-        conn: &mut AsyncPgConnection,
+        mut conn: &AsyncPgConnection,
         answer: &Answer,
     ) -> Result<(), Trouble> {
         let stored = answer.to_stored();
@@ -132,7 +132,7 @@ impl Use<'_> {
                 table::etag.eq(stored.etag),
                 table::body.eq(stored.body),
             ))
-            .execute(conn)
+            .execute(&mut conn)
             .await?;
         if updated != 1 {
             return Err(self.corrupt("it was claimed and is gone"));

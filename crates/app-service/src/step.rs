@@ -9,13 +9,13 @@ pub(crate) enum Step {
     Pool,
     /// BEGIN.
     Begin,
-    /// Claiming the idempotency key, the savepoint, and storing the answer.
+    /// Claiming the idempotency key.
     Idempotency,
     /// The handler's queries and decisions, and within it [`Serialise`](Step::Serialise).
     Decide,
     /// Making an answer's body; also that of a read which is not cached.
     Serialise,
-    /// Inserting the facts.
+    /// Inserting the facts, and storing the answer for the idempotency key, which is sent with them.
     Outbox,
     Commit,
     /// Waiting for the cache to hear of it.

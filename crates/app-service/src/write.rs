@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use chassis::{Problem, trace};
-use diesel_async::{
-    AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _,
-};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager as _};
 use envelope::Fact;
+use futures_util::future::try_join;
 use outbox::Attribution;
 use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
@@ -87,27 +86,44 @@ pub(crate) async fn write_once(
         fingerprint: post.fingerprint(),
     };
     transact(app, call, async |conn| {
-        match timed(Step::Idempotency, key.claim_in_txn(conn)).await? {
-            Claim::Fresh => {}
-            Claim::Answered(answer) => return Ok(Decided::unchanged(answer)),
-            Claim::OfAnother => return Err(IDEMPOTENCY_KEY_REUSED.problem()),
-            Claim::InUse => return Err(IDEMPOTENCY_KEY_IN_USE.problem().retry_after(1)),
+        if let Some(answered) = claim_in_txn(conn, &key).await? {
+            return Ok(Decided::unchanged(answered));
         }
-        timed(Step::Idempotency, execute_in_txn(conn, "SAVEPOINT decision")).await?;
         let decided = match timed(Step::Decide, decide(conn)).await {
             Ok(decided) => decided,
-            // The facts vanish with the decision.
             Err(refusal) if is_final(&refusal) => {
-                execute_in_txn(conn, "ROLLBACK TO SAVEPOINT decision").await?;
+                begin_again(conn).await?;
+                // Another use of the key may have come between; then its outcome is the answer.
+                if let Some(answered) = claim_in_txn(conn, &key).await? {
+                    return Ok(Decided::unchanged(answered));
+                }
                 Decided::unchanged(Answer::refused(&refusal))
             }
             Err(problem) => return Err(problem),
         };
-        append_in_txn(conn, call, &decided.facts).await?;
-        timed(Step::Idempotency, key.store_in_txn(conn, &decided.answer)).await?;
+        let shared = &*conn;
+        let storing = key.store_in_txn(shared, &decided.answer);
+        try_join(append_in_txn(shared, call, &decided.facts), storing).await?;
         Ok(decided)
     })
     .await
+}
+
+/// `Some` is what the key's first use led to.
+async fn claim_in_txn(conn: &mut AsyncPgConnection, key: &Use<'_>) -> Result<Option<Answer>, Problem> {
+    match timed(Step::Idempotency, key.claim_in_txn(conn)).await? {
+        Claim::Fresh => Ok(None),
+        Claim::Answered(answer) => Ok(Some(answer)),
+        Claim::OfAnother => Err(IDEMPOTENCY_KEY_REUSED.problem()),
+        Claim::InUse => Err(IDEMPOTENCY_KEY_IN_USE.problem().retry_after(1)),
+    }
+}
+
+/// Leaves nothing of what the transaction has done. A savepoint before each decision would do so as well, but every
+/// write would pay for it, with a round trip and a transaction id of its own, so that the few that are refused don't.
+async fn begin_again(conn: &mut AsyncPgConnection) -> Result<(), Trouble> {
+    AnsiTransactionManager::rollback_transaction(conn).await?;
+    Ok(AnsiTransactionManager::begin_transaction(conn).await?)
 }
 
 /// Whether a repetition of the request is to get this refusal again.
@@ -115,17 +131,13 @@ fn is_final(refusal: &Problem) -> bool {
     (400..500).contains(&refusal.status()) && !matches!(refusal.status(), 401 | 403 | 429)
 }
 
-async fn append_in_txn(conn: &mut AsyncPgConnection, call: &Call, facts: &[Fact]) -> Result<(), Trouble> {
+async fn append_in_txn(conn: &AsyncPgConnection, call: &Call, facts: &[Fact]) -> Result<(), Trouble> {
     let traceparent = trace::traceparent(&Span::current());
     let by = Attribution {
         actor: &call.caller.principal,
         traceparent: traceparent.as_deref(),
     };
     Ok(timed(Step::Outbox, outbox::append_in_txn(conn, &by, facts)).await?)
-}
-
-async fn execute_in_txn(conn: &mut AsyncPgConnection, statement: &str) -> Result<(), Trouble> {
-    Ok(conn.batch_execute(statement).await?)
 }
 
 async fn transact<T>(

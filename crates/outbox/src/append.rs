@@ -1,7 +1,9 @@
 //! Inserting facts.
 
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::DatabaseErrorKind;
-use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use envelope::Fact;
@@ -45,23 +47,14 @@ impl From<diesel::result::Error> for AppendError {
     }
 }
 
-// Defaults fill xid, id and occurred_at; the ordinality makes ids rise in the order of `facts`.
-const INSERT: &str = "\
-INSERT INTO outbox (event_id, topic, key, type, schema_version, aggregate_type, aggregate_id,
-                    aggregate_version, actor, traceparent, payload)
-SELECT event_id, topic, convert_to(aggregate_id::text, 'UTF8'), type, schema_version, aggregate_type,
-       aggregate_id, aggregate_version, $8, $9, payload
-FROM unnest($1, $2, $3, $4, $5, $6, $7, $10) WITH ORDINALITY
-     AS fact (event_id, topic, type, schema_version, aggregate_type, aggregate_id, aggregate_version,
-              payload, position)
-ORDER BY position";
-
 /// Appends `facts` in one statement, in their order, within the caller's transaction.
 ///
 /// Call it after the versions that the facts state have been written: the row locks taken then
 /// are what makes the ids of one aggregate rise in commit order.
+///
+/// The connection is shared, so that other statements of the transaction may be sent with this one.
 pub async fn append_in_txn(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     by: &Attribution<'_>,
     facts: &[Fact],
 ) -> Result<(), AppendError> {
@@ -74,34 +67,82 @@ pub async fn append_in_txn(
             bytes: fact.payload.len(),
         });
     }
-    let column = |text: fn(&Fact) -> &str| facts.iter().map(text).collect::<Vec<_>>();
-    // Schema versions are small numbers of our own making.
-    let schema_versions: Vec<i16> = facts
-        .iter()
-        .map(|fact| i16::try_from(fact.schema_version).unwrap_or(i16::MAX))
-        .collect();
-    sql_query(INSERT)
-        .bind::<Array<SqlUuid>, _>(facts.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
-        .bind::<Array<Text>, _>(column(|fact| fact.topic))
-        .bind::<Array<Text>, _>(column(|fact| fact.kind))
-        .bind::<Array<SmallInt>, _>(schema_versions)
-        .bind::<Array<Text>, _>(column(|fact| fact.aggregate_type))
-        .bind::<Array<SqlUuid>, _>(facts.iter().map(|fact| fact.aggregate_id).collect::<Vec<_>>())
-        .bind::<Array<BigInt>, _>(
-            facts
-                .iter()
-                .map(|fact| fact.aggregate_version)
-                .collect::<Vec<_>>(),
-        )
-        .bind::<Text, _>(by.actor)
-        .bind::<Nullable<Text>, _>(by.traceparent)
-        .bind::<Array<Binary>, _>(
-            facts
-                .iter()
-                .map(|fact| fact.payload.as_slice())
-                .collect::<Vec<_>>(),
-        )
-        .execute(conn)
-        .await?;
+    Insert::new(*by, facts).execute(&mut conn).await?;
     Ok(())
+}
+
+/// One INSERT for any number of facts, as columns. Sessions keep it prepared; what `sql_query` makes they would parse and plan anew for
+/// each transaction.
+struct Insert<'a> {
+    by: Attribution<'a>,
+    event_id: Vec<Uuid>,
+    topic: Vec<&'a str>,
+    kind: Vec<&'a str>,
+    schema_version: Vec<i16>,
+    aggregate_type: Vec<&'a str>,
+    aggregate_id: Vec<Uuid>,
+    aggregate_version: Vec<i64>,
+    payload: Vec<&'a [u8]>,
+}
+
+impl<'a> Insert<'a> {
+    fn new(by: Attribution<'a>, facts: &'a [Fact]) -> Insert<'a> {
+        Insert {
+            by,
+            event_id: facts.iter().map(|_| Uuid::now_v7()).collect(),
+            topic: facts.iter().map(|fact| fact.topic).collect(),
+            kind: facts.iter().map(|fact| fact.kind).collect(),
+            // Schema versions are small numbers of our own making.
+            schema_version: facts
+                .iter()
+                .map(|fact| i16::try_from(fact.schema_version).unwrap_or(i16::MAX))
+                .collect(),
+            aggregate_type: facts.iter().map(|fact| fact.aggregate_type).collect(),
+            aggregate_id: facts.iter().map(|fact| fact.aggregate_id).collect(),
+            aggregate_version: facts.iter().map(|fact| fact.aggregate_version).collect(),
+            payload: facts.iter().map(|fact| fact.payload.as_slice()).collect(),
+        }
+    }
+}
+
+impl QueryFragment<Pg> for Insert<'_> {
+    // Defaults fill xid, id and occurred_at; the ordinality makes ids rise in the order of the facts.
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "INSERT INTO outbox (event_id, topic, key, type, schema_version, aggregate_type, aggregate_id, \
+             aggregate_version, payload, actor, traceparent) \
+             SELECT event_id, topic, convert_to(aggregate_id::text, 'UTF8'), type, schema_version, aggregate_type, \
+             aggregate_id, aggregate_version, payload, ",
+        );
+        out.push_bind_param::<Text, _>(self.by.actor)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.by.traceparent)?;
+        out.push_sql(" FROM unnest(");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.event_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.topic)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.kind)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SmallInt>, _>(&self.schema_version)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.aggregate_type)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&self.aggregate_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&self.aggregate_version)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Binary>, _>(&self.payload)?;
+        out.push_sql(
+            ") WITH ORDINALITY AS fact (event_id, topic, type, schema_version, aggregate_type, aggregate_id, \
+             aggregate_version, payload, position) ORDER BY position",
+        );
+        Ok(())
+    }
+}
+
+/// By its text, which is always the same.
+impl QueryId for Insert<'_> {
+    type QueryId = Insert<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
 }

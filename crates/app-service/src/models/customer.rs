@@ -72,13 +72,13 @@ pub(crate) async fn find(
 
 /// The id of the customer that `principal` has registered.
 pub(crate) async fn id_of(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     principal: &str,
 ) -> Result<Option<CustomerId>, Trouble> {
     let id = customer::table
         .filter(customer::principal.eq(principal))
         .select(customer::id)
-        .first(conn)
+        .first(&mut conn)
         .await
         .optional()?;
     Ok(id.map(CustomerId))

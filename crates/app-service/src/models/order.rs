@@ -2,9 +2,10 @@ use std::collections::HashMap;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Array, BigInt, Bool, SingleValue, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use domain::{Currency, CustomerId, Money, MoneyError, Order, OrderId, OrderLine, ProductId, Quantity};
+use futures_util::future::try_join;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -127,8 +128,15 @@ async fn with_lines(conn: &mut AsyncPgConnection, row: Option<Row>) -> Result<Op
     Order::try_from(Rows { order: row, lines }).map(Some)
 }
 
-pub(crate) async fn insert_in_txn(conn: &mut AsyncPgConnection, new: &Order) -> Result<(), Trouble> {
-    diesel::insert_into(orders::table)
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Its elements, a row each.
+    fn unnest<T: SingleValue>(elements: Array<T>) -> T;
+}
+
+/// The order and its lines, one behind the other and without a wait between them.
+pub(crate) async fn insert_in_txn(mut conn: &AsyncPgConnection, new: &Order) -> Result<(), Trouble> {
+    let order = diesel::insert_into(orders::table)
         .values((
             orders::id.eq(new.id.0),
             orders::customer_id.eq(new.customer_id.0),
@@ -138,24 +146,29 @@ pub(crate) async fn insert_in_txn(conn: &mut AsyncPgConnection, new: &Order) -> 
             orders::placed_at.eq(new.placed_at),
             orders::version.eq(new.version.get()),
         ))
-        .execute(conn)
-        .await?;
-    let lines: Vec<_> = new
-        .lines
-        .iter()
-        .map(|line| {
-            (
-                order_line::order_id.eq(new.id.0),
-                order_line::product_id.eq(line.product_id.0),
-                order_line::quantity.eq(line.quantity.get()),
-                order_line::unit_price_minor.eq(line.unit_price.minor()),
-            )
-        })
-        .collect();
-    diesel::insert_into(order_line::table)
-        .values(lines)
-        .execute(conn)
-        .await?;
+        .execute(&mut conn);
+    let (mut products, mut quantities, mut prices) = (Vec::new(), Vec::new(), Vec::new());
+    for line in &new.lines {
+        products.push(line.product_id.0);
+        quantities.push(line.quantity.get());
+        prices.push(line.unit_price.minor());
+    }
+    // A list of values would be another statement for each number of lines, and would not be kept prepared.
+    let lines = diesel::select((
+        new.id.0.into_sql::<SqlUuid>(),
+        unnest::<SqlUuid, _>(products),
+        unnest::<BigInt, _>(quantities),
+        unnest::<BigInt, _>(prices),
+    ))
+    .insert_into(order_line::table)
+    .into_columns((
+        order_line::order_id,
+        order_line::product_id,
+        order_line::quantity,
+        order_line::unit_price_minor,
+    ))
+    .execute(&mut conn);
+    try_join(order, lines).await?;
     Ok(())
 }
 

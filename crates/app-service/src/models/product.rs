@@ -54,14 +54,14 @@ pub(crate) async fn find(conn: &mut AsyncPgConnection, id: ProductId) -> Result<
 
 /// Those that exist, in any order.
 pub(crate) async fn find_all(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     ids: impl Iterator<Item = ProductId>,
 ) -> Result<Vec<Product>, Trouble> {
     let ids: Vec<Uuid> = ids.map(|id| id.0).collect();
     let rows = product::table
         .filter(product::id.eq_any(ids))
         .select(Row::as_select())
-        .load(conn)
+        .load(&mut conn)
         .await?;
     rows.into_iter().map(Product::try_from).collect()
 }

@@ -78,7 +78,7 @@ pub(crate) async fn update_in_txn(conn: &mut AsyncPgConnection, next: &Stock) ->
 /// Takes `wanted` out and returns what is left; `None`, and nothing taken, when there is less, or no such product. The
 /// condition is checked on the row as it is once its lock is held, so no sale is based on an older quantity.
 pub(crate) async fn take_in_txn(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     id: ProductId,
     wanted: Quantity,
 ) -> Result<Option<Stock>, Trouble> {
@@ -88,7 +88,7 @@ pub(crate) async fn take_in_txn(
             stock::version.eq(stock::version + 1),
         ))
         .returning(Row::as_select())
-        .get_result(conn)
+        .get_result(&mut conn)
         .await
         .optional()?;
     row.map(Stock::try_from).transpose()

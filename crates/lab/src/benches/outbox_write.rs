@@ -56,7 +56,7 @@ pub async fn run(arena: &mut Arena, plan: Plan) -> anyhow::Result<Report> {
         floor_seconds: plan.floor_seconds,
     };
     let mut bench = Bench::open(arena, api).await?;
-    let path = OrderPath::prepare(&bench, arena).await?;
+    let mut path = OrderPath::prepare(&bench, arena).await?;
     let mut backlog = Backlog::open(&arena.stack.postgres_superuser_url("app")).await?;
     let mut samples = Vec::new();
     // The first round warms connections and plans up.
@@ -69,6 +69,7 @@ pub async fn run(arena: &mut Arena, plan: Plan) -> anyhow::Result<Report> {
         backlog.clear().await?;
         arena.stack.start("app-service", 1).await?;
         bench.follow(arena)?;
+        path.follow(arena)?;
         if number > 0 {
             samples.push((order, floors));
         }

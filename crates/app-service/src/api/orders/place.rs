@@ -3,6 +3,7 @@ use chassis::Problem;
 use diesel_async::AsyncPgConnection;
 use domain::{MAX_QUANTITY, Order, OrderId, OrderRefusal, Quantity, Selection, StockRefusal};
 use events::{StockCause, fact};
+use futures_util::future::{try_join, try_join_all};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -57,9 +58,12 @@ pub(crate) async fn place(app: Data<App>, call: Call, post: Post) -> Result<Answ
     let selections = new.selections(fields)?;
     let id = OrderId(Uuid::now_v7());
     write_once(&app, &call, &post, async |conn| {
-        let customer_id = customer::id_of(conn, &caller.principal).await?;
+        let (customer_id, products) = try_join(
+            customer::id_of(conn, &caller.principal),
+            product::find_all(conn, selections.iter().map(|wanted| wanted.product_id)),
+        )
+        .await?;
         let customer_id = customer_id.ok_or_else(|| NOT_REGISTERED.problem())?;
-        let products = product::find_all(conn, selections.iter().map(|wanted| wanted.product_id)).await?;
         let order =
             Order::place(id, customer_id, &selections, &products, call.at).map_err(|why| new.refused(why))?;
         let moved = take_in_txn(conn, &order).await?;
@@ -79,11 +83,18 @@ pub(crate) async fn place(app: Data<App>, call: Call, post: Post) -> Result<Answ
     .await
 }
 
-/// In the order of the lines, which is by product id: everyone locks stock in that order.
+/// In the order of the lines, which is by product id: everyone locks stock in that order. The statements are sent one
+/// behind the other, and PostgreSQL runs them so.
 async fn take_in_txn(conn: &mut AsyncPgConnection, order: &Order) -> Result<Vec<Moved>, Problem> {
+    let shared = &*conn;
+    let takes = order
+        .lines
+        .iter()
+        .map(|line| stock::take_in_txn(shared, line.product_id, line.quantity));
+    let left = try_join_all(takes).await?;
     let mut moved = Vec::with_capacity(order.lines.len());
-    for line in &order.lines {
-        let Some(stock) = stock::take_in_txn(conn, line.product_id, line.quantity).await? else {
+    for (line, stock) in order.lines.iter().zip(left) {
+        let Some(stock) = stock else {
             let left = stock::find(conn, line.product_id).await?;
             return Err(refusal::stock(StockRefusal::Insufficient {
                 product_id: line.product_id,

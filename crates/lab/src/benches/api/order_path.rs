@@ -25,6 +25,10 @@ const OTHER_ROUNDS: u64 = 1_000;
 /// Steps of a write, as app-service measures them: histogram and its label.
 const STEPS: &str = "write_step_duration_seconds_sum{";
 
+fn metrics_url(arena: &Arena) -> anyhow::Result<String> {
+    Ok(format!("{}/metrics", arena.stack.admin_url("app-service", 1)?))
+}
+
 /// What is needed to run the same SQL without app-service.
 pub(crate) struct OrderPath {
     scripts: Vec<PathBuf>,
@@ -94,8 +98,14 @@ impl OrderPath {
             scripts,
             scripts_without_outbox,
             database_url: arena.stack.postgres_url("app_runtime", "app"),
-            metrics_url: format!("{}/metrics", arena.stack.admin_url("app-service", 1)?),
+            metrics_url: metrics_url(arena)?,
         })
+    }
+
+    /// app-service has been restarted, and listens elsewhere.
+    pub(crate) fn follow(&mut self, arena: &Arena) -> anyhow::Result<()> {
+        self.metrics_url = metrics_url(arena)?;
+        Ok(())
     }
 
     /// Orders over HTTP, then the same SQL by pgbench.
