@@ -19,4 +19,5 @@ mod shop;
 mod sockets;
 mod start;
 mod telemetry;
+mod tls;
 mod whole;

@@ -119,6 +119,10 @@ impl OrderPath {
         // Each of them, or the rate would be one of refusals.
         round.ids()?;
         let after = self.steps().await?;
+        ensure!(
+            !after.is_empty(),
+            "app-service does not measure the steps of a write"
+        );
         let floor_per_second = self.pgbench(bench, &self.scripts, number.into()).await?;
         let count = round.answers.len() as f64;
         Ok(OrderSample {
@@ -156,21 +160,16 @@ impl OrderPath {
         Ok(floor.per_second)
     }
 
-    /// Seconds that all writes so far have spent in each step.
+    /// Seconds that all writes so far have spent in each step; nothing before the first.
     async fn steps(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let text = reqwest::get(&self.metrics_url).await?.text().await?;
-        let steps: BTreeMap<String, f64> = text
+        Ok(text
             .lines()
             .filter_map(|line| {
                 let (labels, value) = line.strip_prefix(STEPS)?.rsplit_once("} ")?;
                 let step = labels.split('"').nth(1)?;
                 Some((step.to_owned(), value.parse().ok()?))
             })
-            .collect();
-        ensure!(
-            !steps.is_empty(),
-            "app-service does not measure the steps of a write"
-        );
-        Ok(steps)
+            .collect())
     }
 }
