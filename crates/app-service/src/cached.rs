@@ -128,7 +128,7 @@ impl Old {
             match change.aggregate_version.try_into() {
                 Ok(version) => old.products.push((ProductId(change.aggregate_id), version)),
                 Err(error) => {
-                    tracing::error!(id = %change.aggregate_id, %error, "a product has a version that is none");
+                    tracing::error!(id = %change.aggregate_id, %error, error.type = "corrupt", "a product has a version that is none");
                 }
             }
         }

@@ -81,7 +81,7 @@ impl Call {
         };
         let assertion = assertion.to_str().unwrap_or_default();
         let caller = app.verifier.verify(assertion).map_err(|rejected| {
-            tracing::warn!(%rejected, "refused an assertion");
+            tracing::warn!(%rejected, error.type = "unauthenticated", "refused an assertion");
             unauthenticated("the assertion is not valid")
         })?;
         Ok(Call {

@@ -168,7 +168,7 @@ pub(crate) async fn sweep(pool: Pool, interval: Duration) {
                 Ok(CHUNK) => {}
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "old idempotency keys were not deleted; the next round tries again");
+                    tracing::warn!(%error, error.type = "database", "old idempotency keys were not deleted; the next round tries again");
                     break;
                 }
             }

@@ -160,6 +160,7 @@ async fn transact<T>(
         let waiting = timeout(INVALIDATION_LIMIT, invalidating);
         if timed(Step::Invalidate, waiting).await.is_err() {
             tracing::warn!(
+                error.type = "timeout",
                 "the cache did not hear of a write in time; until it does, it serves the version before"
             );
         }

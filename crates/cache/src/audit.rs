@@ -32,6 +32,7 @@ impl<S: Source> Inner<S> {
             let result = this.compare(&data, &stored, loaded).await;
             if result == "mismatch" {
                 tracing::error!(
+                    error.type = "stale",
                     namespace = S::NAMESPACE,
                     key = data,
                     "the cache still answers with an older {} than the database",

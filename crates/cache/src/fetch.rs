@@ -216,6 +216,7 @@ impl<S: Source> Round<'_, S> {
             Ok(Err(_)) => {
                 let error = anyhow::anyhow!("the loader of {} panicked", S::NAMESPACE);
                 tracing::error!(
+                    error.type = "panicked",
                     namespace = S::NAMESPACE,
                     "the loader of {} panicked",
                     S::NAMESPACE

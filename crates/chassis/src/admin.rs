@@ -49,7 +49,7 @@ pub(crate) fn start(
         .name("admin".to_owned())
         .spawn(move || {
             if let Err(error) = actix_web::rt::System::new().block_on(serve(listener, tls, state)) {
-                tracing::error!(error = %error, "the admin server failed");
+                tracing::error!(%error, error.type = "admin_server", "the admin server failed");
             }
         })
         .context("cannot start the admin thread")?;

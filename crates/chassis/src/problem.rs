@@ -117,7 +117,7 @@ impl Problem {
     }
 
     /// What ends the type's URN; the `error.type` of logs.
-    pub(crate) fn slug(&self) -> &str {
+    pub fn slug(&self) -> &str {
         &self.slug
     }
 

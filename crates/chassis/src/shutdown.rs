@@ -83,7 +83,7 @@ pub(crate) fn on_signal(
         trigger.0.send_replace(Phase::Stopping);
         tokio::select! {
             () = tokio::time::sleep(grace + AFTER_GRACE) => {
-                tracing::error!("the process did not stop within its grace period");
+                tracing::error!(error.type = "grace_exceeded", "the process did not stop within its grace period");
                 std::process::exit(1);
             }
             name = signals.next() => exit_at_once(name),

@@ -70,7 +70,7 @@ impl Telemetry {
     /// Sends what is not yet sent. Must be called outside any runtime: the exporter's HTTP client blocks.
     pub(crate) fn flush(&self) {
         if let Err(error) = self.tracing.shutdown_with_timeout(FLUSH_LIMIT) {
-            tracing::warn!(%error, "the last spans were not exported");
+            tracing::warn!(%error, error.type = "export", "the last spans were not exported");
         }
     }
 }

@@ -33,7 +33,8 @@ pub(crate) async fn until_up<T>(
         tracing::warn!(
             waited_seconds = started.elapsed().as_secs(),
             limit_seconds = limit.as_secs(),
-            reason = last,
+            error.type = "unavailable",
+            error = last,
             "waiting for the database",
         );
         tokio::time::sleep(pause).await;

@@ -31,11 +31,13 @@ pub(crate) struct Edge {
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) upstream: Upstream,
     pub(crate) shutdown: chassis::Shutdown,
+    /// What clients speak to the listener: `http`, or `https`.
+    pub(crate) scheme: &'static str,
 }
 
 /// Answers a request, whatever becomes of it.
 pub(crate) async fn respond(edge: &Edge, peer: IpAddr, request: Request<Incoming>) -> Answer {
-    let mut trail = Trail::begin(request.method());
+    let mut trail = Trail::begin(request.method(), edge.scheme);
     let span = trail.span();
     let handled = AssertUnwindSafe(handle(edge, peer, request, &mut trail).instrument(span));
     let outcome = handled

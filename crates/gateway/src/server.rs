@@ -104,6 +104,7 @@ async fn serve(args: &ServeArgs, process: Process) -> anyhow::Result<()> {
                 in_flight: Arc::clone(&in_flight),
                 upstream: Upstream::new(args.app_service.clone()),
                 shutdown: process.shutdown(),
+                scheme: if tls.is_some() { "https" } else { "http" },
             }),
         };
         let thread = std::thread::Builder::new()
@@ -162,6 +163,7 @@ impl Worker {
         if tokio::time::timeout(self.grace, serving.wait()).await.is_err() {
             tracing::warn!(
                 connections = serving.len(),
+                error.type = "grace_exceeded",
                 "the grace period ended with requests in flight"
             );
         }
@@ -191,7 +193,7 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, peer)) => return (stream, peer.ip(), permit),
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
+                tracing::warn!(%error, error.type = "accept", "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

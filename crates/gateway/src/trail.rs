@@ -28,7 +28,7 @@ pub(crate) struct Trail {
 
 impl Trail {
     /// Begins a trace of our own: a `traceparent` from outside is not continued, nor is a request id.
-    pub(crate) fn begin(method: &Method) -> Trail {
+    pub(crate) fn begin(method: &Method, scheme: &'static str) -> Trail {
         let method = known(method);
         let request_id = Uuid::now_v7().to_string();
         let span = tracing::info_span!(
@@ -37,8 +37,10 @@ impl Trail {
             otel.kind = "server",
             otel.status_code = Empty,
             http.request.method = method,
+            url.scheme = scheme,
             http.route = Empty,
             http.response.status_code = Empty,
+            error.type = Empty,
             request_id,
         );
         Trail {
@@ -92,6 +94,7 @@ impl Drop for Trail {
         self.span.record("http.response.status_code", self.status);
         if self.status >= 500 {
             self.span.record("otel.status_code", "ERROR");
+            self.span.record("error.type", self.status);
         }
         metrics::histogram!(
             "http_server_request_duration_seconds",

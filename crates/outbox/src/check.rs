@@ -54,9 +54,10 @@ impl<A: Aggregates> Check<A> {
                     Ok(()) => backoff.reset(),
                     Err(error) => {
                         tracing::warn!(
-                            error = format!("{error:#}"),
-                            "could not compare versions with the outbox"
-                        );
+                                                    error = format!("{error:#}"),
+                        error.type = "database",
+                                                    "could not compare versions with the outbox"
+                                                );
                         backoff.wait(&mut stop).await;
                     }
                 }
@@ -83,6 +84,7 @@ impl<A: Aggregates> Check<A> {
                 for one in unstated {
                     found += 1;
                     tracing::error!(
+                        error.type = "unstated_version",
                         aggregate = table.aggregate,
                         id = %one.id,
                         version = one.version,

@@ -91,8 +91,8 @@ impl Meter {
         } else {
             tracing::error!(
                 sink = self.sink,
-                class,
-                cause,
+                error.type = class,
+                error = cause,
                 "the sink fails; the outbox keeps what it can't take"
             );
         }

@@ -124,7 +124,7 @@ async fn patiently<A: Aggregates>(
         if attempt == ATTEMPTS {
             return Err(error);
         }
-        tracing::warn!(attempt, error = format!("{error:#}"), "trying a chunk again");
+        tracing::warn!(attempt, error = format!("{error:#}"), error.type = "database", "trying a chunk again");
         attempt += 1;
         tokio::time::sleep(BETWEEN_ATTEMPTS).await;
     }

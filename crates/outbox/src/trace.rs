@@ -26,6 +26,7 @@ pub(crate) fn publish_span(row: &Row<'_>) -> Option<Span> {
         peer.service = "kafka",
         messaging.system = "kafka",
         messaging.operation.name = "send",
+        messaging.operation.type = "send",
         messaging.destination.name = row.topic(),
         outbox.id = row.id(),
     );

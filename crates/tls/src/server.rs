@@ -100,7 +100,7 @@ impl Server {
                 // In a swap of several files some are new before others, so this may be over at the next look.
                 Err(bad) if complaint.as_ref() == Some(&bad) => continue,
                 Err(bad) => {
-                    tracing::error!(error = %bad, "the TLS files have changed and cannot be used; the last good ones stay");
+                    tracing::error!(error = %bad, error.type = "unusable_files", "the TLS files have changed and cannot be used; the last good ones stay");
                     complaint = Some(bad);
                     continue;
                 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(app: App, expiry: Duration, shutdown: Shutdown) {
         if let Err(problem) = sweep(&app, expiry, &shutdown).await {
             metrics::counter!("order_expiry_failures_total").increment(1);
             let cause = cause(&problem);
-            tracing::warn!(%problem, cause, "could not look for orders to expire; trying again later");
+            tracing::warn!(error.type = problem.slug(), %problem, cause, "could not look for orders to expire; trying again later");
         }
         tokio::select! {
             () = shutdown.lame_duck() => return,
@@ -89,7 +89,7 @@ async fn expire(app: &App, expiry: Duration, id: OrderId) {
         Err(problem) => {
             metrics::counter!("order_expiry_failures_total").increment(1);
             let cause = cause(&problem);
-            tracing::warn!(order_id = %id, %problem, cause, "could not expire an order; trying again later");
+            tracing::warn!(order_id = %id, error.type = problem.slug(), %problem, cause, "could not expire an order; trying again later");
         }
     }
 }
