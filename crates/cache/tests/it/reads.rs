@@ -277,7 +277,7 @@ async fn a_hit_that_is_older_than_the_source_is_reported_by_the_audit() {
     // Somebody says that all invalidations have arrived, and is wrong.
     let mut tail = cache.tail();
     let publisher = tokio::spawn(async move {
-        tail.identity().await.unwrap();
+        tail.look().await.unwrap();
         loop {
             tail.publish(SystemTime::now(), Duration::ZERO, 1).await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
