@@ -118,7 +118,7 @@ impl<S: Sink> Tail<S> {
         }
     }
 
-    /// Runs until `stop` completes, then makes a last pass of at most five seconds and hands the lease over. The
+    /// Runs until `stop` completes, then makes a last pass and hands the lease over, within four seconds. The
     /// database or the sink being down is waited out, with a log line at each change; nothing is skipped.
     pub async fn run(mut self, stop: impl Future<Output = ()> + Send) {
         let (told, mut stop) = Stop::after(stop);
