@@ -10,11 +10,11 @@ use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Value, c
 use futures_util::future::{try_join_all, try_join3};
 use tokio::time::timeout;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::connection::{Connection, Dialer};
 use crate::entry::Version;
 use crate::key::{Keys, of_cache};
-use crate::namespace::{Namespace, Source, millis};
+use crate::namespace::{Namespace, Source};
 use crate::policy::CONTROL_TTL;
 use crate::script::INVALIDATE;
 use crate::watermark::Published;
