@@ -86,7 +86,7 @@ pub(crate) struct App {
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     meters::describe();
     let app = build(args).await?;
-    let mut tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app);
+    let mut tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app)?;
     let mut jobs = start_jobs(&process, args, &app);
     let serving = process.http_behind_gateway(&args.http, move |config| api::configure(config, &app));
     // What runs behind the server must not be missed until the process is told to stop: a restart brings it back.

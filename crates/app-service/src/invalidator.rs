@@ -36,11 +36,10 @@ impl Sink for Invalidator {
     }
 
     async fn identity(&mut self) -> Result<Identity, SinkError> {
-        let store = self.redis.identity().await.map_err(unacknowledged)?;
-        let saves = self.redis.saves().await.map_err(unacknowledged)?;
+        let seen = self.redis.look().await.map_err(unacknowledged)?;
         Ok(Identity {
-            store: Some(store.to_string()),
-            saves,
+            store: Some(seen.identity.to_string()),
+            saves: seen.saves,
         })
     }
 

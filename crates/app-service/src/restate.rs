@@ -1,14 +1,13 @@
 //! The storefront's aggregates, as `outbox restate` and `outbox check` go through them.
 
-use anyhow::Context as _;
+use anyhow::{bail, ensure};
 use diesel_async::AsyncPgConnection;
-use domain::{CustomerId, OrderId, ProductId};
+use domain::ProductId;
 use envelope::Fact;
 use events::fact;
 use outbox::{Aggregates, Table};
 use uuid::Uuid;
 
-use crate::models::customer::Reach;
 use crate::models::{customer, order, product, stock};
 
 /// All that is stored and published.
@@ -44,24 +43,35 @@ impl Aggregates for Storefront {
         table: &Table,
         ids: &[Uuid],
     ) -> anyhow::Result<Vec<Fact>> {
-        let mut facts = Vec::with_capacity(ids.len());
-        for id in ids.iter().copied() {
-            let found = match table.aggregate {
-                "product" => product::find(conn, ProductId(id))
-                    .await?
-                    .map(|it| fact::product_restated(&it)),
-                "stock" => stock::find(conn, ProductId(id))
-                    .await?
-                    .map(|it| fact::stock_restated(&it)),
-                "customer" => customer::find(conn, CustomerId(id), Reach::Any)
-                    .await?
-                    .map(|it| fact::customer_restated(&it)),
-                _ => order::find(conn, OrderId(id), Reach::Any)
-                    .await?
-                    .map(|it| fact::order_restated(&it)),
-            };
-            facts.push(found.context("a row that is locked can't be gone")?);
-        }
+        let facts: Vec<Fact> = match table.aggregate {
+            "product" => product::find_all(conn, ids.iter().copied().map(ProductId))
+                .await?
+                .iter()
+                .map(fact::product_restated)
+                .collect(),
+            "stock" => stock::find_all(conn, ids)
+                .await?
+                .iter()
+                .map(fact::stock_restated)
+                .collect(),
+            "customer" => customer::find_all(conn, ids)
+                .await?
+                .iter()
+                .map(fact::customer_restated)
+                .collect(),
+            "order" => order::find_all(conn, ids)
+                .await?
+                .iter()
+                .map(fact::order_restated)
+                .collect(),
+            unknown => bail!("nobody knows how to restate a {unknown}"),
+        };
+        ensure!(
+            facts.len() == ids.len(),
+            "{} of {} rows that are locked are gone",
+            ids.len().saturating_sub(facts.len()),
+            ids.len()
+        );
         Ok(facts)
     }
 }

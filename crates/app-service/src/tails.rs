@@ -8,6 +8,7 @@ use database::Access;
 use events::topics;
 use kafka::KafkaArgs;
 use outbox::{Check, KafkaSink, KafkaSinkArgs, Retention, Sink, Tail, TailArgs, Topic};
+use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -46,7 +47,12 @@ pub(crate) struct Tails {
 }
 
 impl Tails {
-    pub(crate) fn start(args: &Args, database: &Access, kafka: &KafkaArgs, app: &App) -> Tails {
+    pub(crate) fn start(
+        args: &Args,
+        database: &Access,
+        kafka: &KafkaArgs,
+        app: &App,
+    ) -> anyhow::Result<Tails> {
         let mut tails = Tails {
             stop: watch::Sender::new(false),
             running: JoinSet::new(),
@@ -57,8 +63,8 @@ impl Tails {
             topics: declared(usize::from(args.kafka_topic_replication)),
             deadline: DELIVERY_DEADLINE,
         });
-        tails.follow(database, relay, app);
-        tails.follow(database, Invalidator::new(app.cached.clone()), app);
+        tails.follow(database, relay, app)?;
+        tails.follow(database, Invalidator::new(app.cached.clone()), app)?;
         let retention = Retention {
             database: database.clone(),
             source: SOURCE,
@@ -67,10 +73,12 @@ impl Tails {
         tails.running.spawn(retention.run(tails.told()));
         let check = Check::<Storefront>::new(database.clone(), SOURCE);
         tails.running.spawn(check.run(tails.told()));
-        tails
+        Ok(tails)
     }
 
-    fn follow(&mut self, database: &Access, sink: impl Sink, app: &App) {
+    /// On a thread of its own, together with its connections: on the workers that answer requests, each few rows that arrive would
+    /// wake another thread, and a busy worker would keep facts waiting.
+    fn follow(&mut self, database: &Access, sink: impl Sink, app: &App) -> anyhow::Result<()> {
         let args = TailArgs {
             database: database.clone(),
             source: SOURCE,
@@ -78,7 +86,17 @@ impl Tails {
             rows_are_kept: ROWS_ARE_KEPT,
         };
         let tail = Tail::new(args, sink, &app.wake);
-        self.running.spawn(tail.run(self.told()));
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot make a tail's event loop")?;
+        let running = tail.run(self.told());
+        self.running.spawn_blocking(move || {
+            runtime.block_on(running);
+            // A client of Kafka's that is being made needs not be waited for.
+            runtime.shutdown_background();
+        });
+        Ok(())
     }
 
     fn told(&self) -> impl Future<Output = ()> + Send + use<> {

@@ -2,12 +2,12 @@
 //! for it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The window in which failures are counted.
+/// The window in which calls are counted; a failure begins it.
 const WINDOW: Duration = Duration::from_secs(1);
 /// With fewer calls in a window, their share says nothing.
 const ENOUGH_CALLS: u32 = 20;
@@ -21,6 +21,8 @@ const PROBE: Duration = Duration::from_secs(1);
 pub(crate) struct Breaker {
     /// A copy of the phase, so that a call in good times takes no lock before it.
     phase: AtomicU8,
+    /// It is closed, and nothing has failed within a window: a success has nothing to tell, and takes no lock either.
+    calm: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -52,6 +54,7 @@ impl Breaker {
     pub(crate) fn new(now: Instant) -> Breaker {
         Breaker {
             phase: AtomicU8::new(CLOSED),
+            calm: AtomicBool::new(true),
             state: Mutex::new(State {
                 phase: Phase::Closed,
                 window: Window::at(now),
@@ -82,20 +85,31 @@ impl Breaker {
     }
 
     pub(crate) fn succeeded(&self, now: Instant) {
+        if self.calm.load(Ordering::Relaxed) {
+            return;
+        }
         let mut state = self.state.lock().expect(UNPOISONED);
-        state.window.count(now, 0);
         state.in_a_row = 0;
-        // Only a probe closes it: what was on its way when it opened says nothing about now.
-        if matches!(state.phase, Phase::Probing { .. }) {
-            state.window = Window::at(now);
-            self.enter(&mut state, Phase::Closed);
+        match state.phase {
+            Phase::Closed if !state.window.is_over(now) => state.window.calls += 1,
+            Phase::Closed => self.calm.store(true, Ordering::Relaxed),
+            // Only a probe closes it: what was on its way when it opened says nothing about now.
+            Phase::Probing { .. } => {
+                self.calm.store(true, Ordering::Relaxed);
+                self.enter(&mut state, Phase::Closed);
+            }
+            Phase::Open { .. } => {}
         }
     }
 
     /// Redis gave no answer, or one that means that it cannot serve. `spread` is 0 to 1, at random.
     pub(crate) fn failed(&self, now: Instant, spread: f64) {
         let mut state = self.state.lock().expect(UNPOISONED);
-        state.window.count(now, 1);
+        if self.calm.swap(false, Ordering::Relaxed) || state.window.is_over(now) {
+            state.window = Window::at(now);
+        }
+        state.window.calls += 1;
+        state.window.failures += 1;
         state.in_a_row += 1;
         let often = state.window.calls >= ENOUGH_CALLS && state.window.failures * 2 >= state.window.calls;
         let opens = match state.phase {
@@ -130,12 +144,8 @@ impl Window {
         }
     }
 
-    fn count(&mut self, now: Instant, failures: u32) {
-        if now.duration_since(self.began) >= WINDOW {
-            *self = Window::at(now);
-        }
-        self.calls += 1;
-        self.failures += failures;
+    fn is_over(&self, now: Instant) -> bool {
+        now.duration_since(self.began) >= WINDOW
     }
 }
 
@@ -187,6 +197,38 @@ mod tests {
             }
         }
         assert!(breaker.admits(now + WINDOW * 2));
+    }
+
+    #[test]
+    fn what_went_well_before_the_first_failure_does_not_hide_those_after_it() {
+        let (breaker, now) = breaker();
+        for _ in 0..1_000 {
+            breaker.succeeded(now);
+        }
+        for _ in 0..9 {
+            breaker.failed(now, 0.5);
+            breaker.succeeded(now);
+        }
+        assert!(breaker.admits(now));
+        breaker.succeeded(now);
+        breaker.failed(now, 0.5);
+        assert!(!breaker.admits(now));
+    }
+
+    #[test]
+    fn it_counts_anew_after_a_window_in_which_nothing_failed() {
+        let (breaker, now) = breaker();
+        for _ in 0..4 {
+            breaker.failed(now, 0.5);
+        }
+        breaker.succeeded(now + WINDOW);
+        assert!(breaker.calm.load(Ordering::Relaxed));
+        for _ in 0..4 {
+            breaker.failed(now + WINDOW, 0.5);
+        }
+        assert!(breaker.admits(now + WINDOW));
+        breaker.failed(now + WINDOW, 0.5);
+        assert!(!breaker.admits(now + WINDOW));
     }
 
     #[test]

@@ -7,10 +7,11 @@ use deadpool_redis::redis::{Cmd, cmd};
 use settings::Unavailable;
 
 use crate::args::CacheArgs;
+use crate::clock::millis;
 use crate::connection::Dialer;
+use crate::entry::Header;
 use crate::entry::Version;
 use crate::key::Keys;
-use crate::namespace::millis;
 use crate::policy::CONTROL_TTL;
 use crate::script::INVALIDATE;
 use crate::tail::Tail;
@@ -61,7 +62,9 @@ impl Command {
 
 async fn get(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<String> {
     let (mut redis, keys) = open(args, namespace, key).await?;
-    let header: Vec<u8> = redis.run(&Cmd::getrange(&keys.data, 0, 31)).await?;
+    let header: Vec<u8> = redis
+        .run(&Cmd::getrange(&keys.data, 0, Header::BYTES as isize - 1))
+        .await?;
     let (size, left): (u64, i64) = (
         redis.run(&Cmd::strlen(&keys.data)).await?,
         redis.run(&Cmd::pttl(&keys.data)).await?,
@@ -73,7 +76,8 @@ async fn get(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<Str
     let (floor, lease): (Option<i64>, Option<u64>) = redis.run(&fields).await?;
 
     let mut text = format!("key              {}\n", keys.data);
-    match describe(&header) {
+    // Also of another release's entry, as far as the layout is the same.
+    match Header::of(&header) {
         _ if size == 0 => text.push_str("entry            none\n"),
         None => {
             let _ = writeln!(
@@ -81,14 +85,26 @@ async fn get(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<Str
                 "entry            {size} bytes that are no entry of this release"
             );
         }
-        Some((schema, version, loaded_at, soft_expiry, cost, absent)) => {
+        Some(header) => {
+            let Header {
+                schema,
+                version,
+                loaded_at,
+                soft_expiry,
+                cost,
+                ..
+            } = header;
             let _ = write!(
                 text,
                 "entry            {}\nschema           {schema}\nversion          {version}\n\
                  size             {} bytes\nage              {} ms\nfresh for        {} ms\n\
                  exists for       {left} ms\ncost of a load   {cost} ms\n",
-                if absent { "there is no such row" } else { "present" },
-                size.saturating_sub(32),
+                if header.is_absent() {
+                    "there is no such row"
+                } else {
+                    "present"
+                },
+                size.saturating_sub(Header::BYTES as u64),
                 now.saturating_sub(loaded_at),
                 i128::from(soft_expiry) - i128::from(now),
             );
@@ -142,24 +158,4 @@ async fn open(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<(T
         .await
         .map_err(|error| Unavailable(format!("Redis is unreachable: {error}")))?;
     Ok((redis, keys))
-}
-
-type Header = (u64, u64, u64, u64, u64, bool);
-
-/// Also of another release's entry, as far as the layout is the same.
-fn describe(header: &[u8]) -> Option<Header> {
-    let header: &[u8; 32] = header.try_into().ok()?;
-    let number = |from: usize, to: usize| {
-        header[from..to]
-            .iter()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-    };
-    Some((
-        number(0, 2),
-        number(2, 10),
-        number(10, 18),
-        number(18, 26),
-        number(26, 30),
-        header[30] & 1 != 0,
-    ))
 }

@@ -1,6 +1,7 @@
 //! The time as Redis has it: entries and leases are stamped with it, so that no process's own clock matters.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -31,6 +32,10 @@ impl Clock {
     }
 
     fn elapsed(&self) -> u64 {
-        u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.base.elapsed())
     }
+}
+
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

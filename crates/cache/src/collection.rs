@@ -10,10 +10,11 @@ use bytes::Bytes;
 use deadpool_redis::redis::Cmd;
 
 use crate::Core;
+use crate::clock::millis;
 use crate::connection::{Op, Unreachable};
 use crate::entry::{Entry, Loaded, Version};
 use crate::key::{Key, of_cache};
-use crate::namespace::{LoadError, Lookup, Namespace, Source, Unavailable, millis};
+use crate::namespace::{LoadError, Lookup, Namespace, Source, Unavailable};
 use crate::policy::Policy;
 use crate::tail::{Tail, TailError};
 

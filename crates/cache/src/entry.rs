@@ -20,12 +20,6 @@ impl Version {
     pub fn get(self) -> i64 {
         self.0
     }
-
-    /// What a deletion of the row with this version invalidates with.
-    #[must_use]
-    pub fn after_deletion(self) -> Version {
-        Version((self.0 + 1).min(Version::HIGHEST))
-    }
 }
 
 impl TryFrom<i64> for Version {
@@ -100,9 +94,44 @@ impl CacheStatus {
     }
 }
 
-/// schema u16, version i64 (frozen for `c1`: the scripts and every release read them), then loaded at and soft expiry
-/// (Redis time, ms since 1970, u64 each), load cost (ms, u32), flags, mark; all big-endian.
-const HEADER: usize = 2 + 8 + 8 + 8 + 4 + 1 + 1;
+/// What an entry begins with, all of it big-endian: schema u16, version i64 (frozen for `c1`: the scripts and every release
+/// read them), then loaded at and soft expiry (Redis time, ms since 1970, u64 each), load cost (ms, u32), flags, mark.
+pub(crate) struct Header {
+    pub(crate) schema: u16,
+    pub(crate) version: i64,
+    pub(crate) loaded_at: u64,
+    pub(crate) soft_expiry: u64,
+    pub(crate) cost: u64,
+    flags: u8,
+    mark: u8,
+}
+
+impl Header {
+    pub(crate) const BYTES: usize = 2 + 8 + 8 + 8 + 4 + 1 + 1;
+
+    /// `None` when they are too few, or no header of this layout.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Header> {
+        let (header, _) = bytes.split_first_chunk::<{ Header::BYTES }>()?;
+        let number = |from: usize, to: usize| {
+            header[from..to]
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        };
+        Some(Header {
+            schema: u16::from_be_bytes([header[0], header[1]]),
+            version: i64::try_from(number(2, 10)).ok()?,
+            loaded_at: number(10, 18),
+            soft_expiry: number(18, 26),
+            cost: number(26, 30),
+            flags: header[30],
+            mark: header[31],
+        })
+    }
+
+    pub(crate) fn is_absent(&self) -> bool {
+        self.flags & ABSENT != 0
+    }
+}
 
 /// The source has no such row; there is no body, and the version is the floor that the lease returned.
 const ABSENT: u8 = 1;
@@ -143,7 +172,7 @@ impl Stored {
             Content::Absent => (ABSENT, 0, &Bytes::new()),
             Content::Present { mark, body } => (0, *mark, body),
         };
-        let mut bytes = Vec::with_capacity(HEADER + body.len());
+        let mut bytes = Vec::with_capacity(Header::BYTES + body.len());
         bytes.put_u16(schema);
         bytes.put_i64(self.version);
         bytes.put_u64(self.loaded_at);
@@ -164,35 +193,25 @@ impl Stored {
         if found > schema {
             return Decoded::Newer;
         }
-        let (true, Some((header, _))) = (found == schema, bytes.split_first_chunk::<HEADER>()) else {
+        let (true, Some(header)) = (found == schema, Header::of(&bytes)) else {
             return Decoded::Garbage;
         };
-        let number = |at: usize| {
-            header[at..at + 8]
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-        };
-        let cost = header[26..30]
-            .iter()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        let (version, loaded_at, soft_expiry) = (number(2), number(10), number(18));
-        let (flags, mark) = (header[30], header[31]);
-        let Ok(version) = i64::try_from(version) else {
-            return Decoded::Garbage;
-        };
-        let content = if flags & ABSENT != 0 {
+        let content = if header.is_absent() {
             Content::Absent
-        } else if version > 0 {
-            let body = Bytes::from(bytes).slice(HEADER..);
-            Content::Present { mark, body }
+        } else if header.version > 0 {
+            let body = Bytes::from(bytes).slice(Header::BYTES..);
+            Content::Present {
+                mark: header.mark,
+                body,
+            }
         } else {
             return Decoded::Garbage;
         };
         Decoded::Entry(Stored {
-            version,
-            loaded_at,
-            soft_expiry,
-            cost: Duration::from_millis(cost),
+            version: header.version,
+            loaded_at: header.loaded_at,
+            soft_expiry: header.soft_expiry,
+            cost: Duration::from_millis(header.cost),
             content,
         })
     }
@@ -248,6 +267,6 @@ mod tests {
     fn a_version_is_a_number_that_lua_can_compare() {
         assert!(Version::try_from(0).is_err());
         assert!(Version::try_from(1 << 53).is_err());
-        assert_eq!(Version::try_from(1).unwrap().after_deletion().get(), 2);
+        assert_eq!(Version::try_from(1).unwrap().get(), 1);
     }
 }

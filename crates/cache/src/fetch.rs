@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::lease::{Lease, Leased};
 use crate::bulkhead::Permit;
+use crate::clock::millis;
 use crate::entry::{CacheStatus, Content, Loaded, Stored};
 use crate::flight::Pilot;
 use crate::key::Keys;
-use crate::namespace::{Cause, Inner, Source, Unavailable, Verdict, millis};
+use crate::namespace::{Cause, Inner, Source, Unavailable, Verdict};
 
 /// What those who waited for a flight get.
 pub(crate) type Landing = Result<Fetched, Unavailable>;
@@ -50,7 +51,7 @@ pub(crate) async fn fly<S: Source>(
     pilot: Flying,
     mut errand: Errand,
 ) {
-    let keys = Keys::of_data(&data);
+    let keys = Keys::of_data(data);
     let mut next = Some(pilot);
     while let Some(pilot) = next {
         let round = Round {

@@ -21,21 +21,14 @@ pub(crate) struct Keys {
 impl Keys {
     /// `None` when the key is too long to be stored.
     pub(crate) fn of(scope: &str, namespace: &str, key: &impl Display) -> Option<Keys> {
-        let data = data(scope, namespace, key)?;
+        data(scope, namespace, key).map(Keys::of_data)
+    }
+
+    pub(crate) fn of_data(data: String) -> Keys {
         let mut control = data.clone();
         control.pop();
         control.push('c');
-        Some(Keys { data, control })
-    }
-
-    pub(crate) fn of_data(data: &str) -> Keys {
-        let mut control = data.to_owned();
-        control.pop();
-        control.push('c');
-        Keys {
-            data: data.to_owned(),
-            control,
-        }
+        Keys { data, control }
     }
 
     pub(crate) fn both(&self) -> [&str; 2] {
@@ -72,7 +65,6 @@ mod tests {
     fn both_keys_of_an_entry_are_in_one_slot() {
         let keys = Keys::of("", "product", &7).unwrap();
         assert_eq!(keys.both(), ["c1:{product:7}:d", "c1:{product:7}:c"]);
-        assert_eq!(Keys::of_data(&keys.data).control, keys.control);
         assert_eq!(
             Keys::of("blue", "product", &7).unwrap().data,
             "c1:blue:{product:7}:d"

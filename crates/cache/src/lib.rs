@@ -36,7 +36,7 @@ pub use entry::{CacheStatus, Entry, InvalidVersion, Loaded, Version};
 pub use key::Key;
 pub use namespace::{Cause, LoadError, Lookup, Namespace, Source, Unavailable};
 pub use policy::Policy;
-pub use tail::{Identity, Tail, TailError};
+pub use tail::{Identity, Seen, Tail, TailError};
 
 use bulkhead::Bulkhead;
 use connection::{Dialer, Link, Op};

@@ -9,6 +9,7 @@ use futures_util::future::try_join_all;
 use tracing::Instrument as _;
 
 use crate::Core;
+use crate::clock::millis;
 use crate::connection::{Op, Unreachable};
 use crate::entry::{CacheStatus, Content, Decoded, Entry, Loaded, Stored, Version};
 use crate::fetch::{self, Errand, Landing};
@@ -149,7 +150,7 @@ impl<S: Source> Namespace<S> {
     }
 
     /// Makes older versions than `version` unreadable and keeps them from being stored again. Call it after the commit
-    /// that made `version`; for a deletion, with [`Version::after_deletion`]. In any order and as often as you like.
+    /// that made `version`; for a deletion, with one more than the row's last. In any order and as often as you like.
     ///
     /// A failure is counted and otherwise ignored: the write has happened. Until somebody re-applies it, as
     /// [`Namespace::reapply`] does, the older entry is served at most until its TTL ends, and at most for the staleness
@@ -176,11 +177,6 @@ impl<S: Source> Namespace<S> {
         inner.meters.invalidation(result);
     }
 
-    /// How long the longest-lived entry exists.
-    pub fn hard_ttl(&self) -> Duration {
-        self.0.policy.hard_ttl()
-    }
-
     /// From the source alone, shared with those who ask at the same time, when Redis cannot help.
     pub(crate) async fn get_apart(&self, key: &S::Key) -> Result<Lookup, Unavailable> {
         let data = data(&self.0.core.scope, S::NAMESPACE, key).unwrap_or_else(|| key.to_string());
@@ -197,6 +193,10 @@ impl<S: Source> Inner<S> {
         found: Result<Option<Vec<u8>>, Unreachable>,
     ) -> Result<Lookup, Unavailable> {
         let requests = &self.meters.requests;
+        if found.is_ok() {
+            // Redis is back.
+            self.local.forget();
+        }
         let stored = match found.map(|bytes| bytes.map(|bytes| Stored::decode(S::SCHEMA, bytes))) {
             Ok(Some(Decoded::Entry(stored))) => stored,
             Ok(None | Some(Decoded::Garbage)) => {
@@ -349,10 +349,6 @@ fn lookup(version: i64, content: Content, status: CacheStatus) -> Lookup {
         // A present entry without a version is not decoded.
         (Content::Absent | Content::Present { .. }, _) => Lookup::Absent,
     }
-}
-
-pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Cause {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,32 +12,80 @@ const SECOND: Duration = Duration::from_secs(1);
 const LARGEST: usize = 1000;
 const UNPOISONED: &str = "nothing panics while it holds the lock";
 
-pub(crate) struct Recent<V>(Mutex<HashMap<String, (Instant, V)>>);
+pub(crate) struct Recent<V> {
+    entries: Mutex<Entries<V>>,
+    /// A copy, so that who has nothing to forget takes no lock.
+    empty: AtomicBool,
+}
+
+struct Entries<V> {
+    by_key: HashMap<String, (Instant, V)>,
+    /// When those that are too old were last looked for.
+    swept: Option<Instant>,
+}
 
 impl<V: Clone> Recent<V> {
     pub(crate) fn new() -> Recent<V> {
-        Recent(Mutex::new(HashMap::new()))
+        Recent {
+            entries: Mutex::new(Entries::new()),
+            empty: AtomicBool::new(true),
+        }
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<V> {
-        let entries = self.0.lock().expect(UNPOISONED);
-        let (since, value) = entries.get(key)?;
+        if self.empty.load(Ordering::Relaxed) {
+            return None;
+        }
+        let entries = self.entries.lock().expect(UNPOISONED);
+        let (since, value) = entries.by_key.get(key)?;
         (since.elapsed() < SECOND).then(|| value.clone())
     }
 
     /// `since` is when the value was true: before it was asked for.
     pub(crate) fn insert(&self, key: &str, since: Instant, value: V) {
-        let mut entries = self.0.lock().expect(UNPOISONED);
-        if entries.len() >= LARGEST {
-            entries.retain(|_, (since, _)| since.elapsed() < SECOND);
+        let mut entries = self.entries.lock().expect(UNPOISONED);
+        if entries.by_key.len() >= LARGEST {
+            entries.sweep();
         }
-        if entries.len() < LARGEST {
-            entries.insert(key.to_owned(), (since, value));
+        if entries.by_key.len() < LARGEST {
+            entries.by_key.insert(key.to_owned(), (since, value));
+            self.empty.store(false, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn remove(&self, key: &str) {
-        self.0.lock().expect(UNPOISONED).remove(key);
+        if self.empty.load(Ordering::Relaxed) {
+            return;
+        }
+        self.entries.lock().expect(UNPOISONED).by_key.remove(key);
+    }
+
+    /// Forgets everything, and gives its memory back.
+    pub(crate) fn forget(&self) {
+        if self.empty.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut entries = self.entries.lock().expect(UNPOISONED);
+        *entries = Entries::new();
+        self.empty.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<V> Entries<V> {
+    fn new() -> Entries<V> {
+        Entries {
+            by_key: HashMap::new(),
+            swept: None,
+        }
+    }
+
+    /// Looks at all of them under the lock, so at most once a second.
+    fn sweep(&mut self) {
+        if self.swept.is_some_and(|swept| swept.elapsed() < SECOND) {
+            return;
+        }
+        self.swept = Some(Instant::now());
+        self.by_key.retain(|_, (since, _)| since.elapsed() < SECOND);
     }
 }
 
@@ -54,9 +103,34 @@ mod tests {
         for key in 0..2 * LARGEST {
             recent.insert(&key.to_string(), Instant::now(), 1);
         }
-        assert_eq!(recent.0.lock().unwrap().len(), LARGEST);
+        let len = || recent.entries.lock().unwrap().by_key.len();
+        assert_eq!(len(), LARGEST);
         tokio::time::advance(SECOND).await;
         recent.insert("b", Instant::now(), 2);
-        assert_eq!(recent.0.lock().unwrap().len(), 1);
+        assert_eq!(len(), 1);
+        recent.forget();
+        assert_eq!((len(), recent.get("b")), (0, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_looks_for_old_entries_once_a_second() {
+        let recent = Recent::new();
+        let since = Instant::now();
+        tokio::time::advance(SECOND / 2).await;
+        for key in 0..LARGEST {
+            recent.insert(&key.to_string(), since, 1);
+        }
+        // A sweep that finds nothing.
+        recent.insert("a", Instant::now(), 1);
+        tokio::time::advance(SECOND / 2).await;
+        recent.insert("b", Instant::now(), 1);
+        assert_eq!(
+            recent.get("b"),
+            None,
+            "all are too old, and nobody has looked again"
+        );
+        tokio::time::advance(SECOND / 2).await;
+        recent.insert("c", Instant::now(), 1);
+        assert_eq!(recent.get("c"), Some(1));
     }
 }

@@ -1,20 +1,20 @@
 //! The side of whoever re-applies invalidations from a log of what was committed (an outbox), until Redis has
 //! acknowledged them: it covers a crash between commit and invalidation, and what Redis forgot.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-use deadpool_redis::redis::{
-    Cmd, ErrorKind, FromRedisValue, InfoDict, RedisError, Value, cmd, from_redis_value,
-};
+use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Value, cmd, from_redis_value};
+use futures_util::future::{try_join_all, try_join3};
 use tokio::time::timeout;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::connection::{Connection, Dialer};
 use crate::entry::Version;
 use crate::key::{Keys, of_cache};
-use crate::namespace::{Namespace, Source, millis};
+use crate::namespace::{Namespace, Source};
 use crate::policy::CONTROL_TTL;
 use crate::script::INVALIDATE;
 use crate::watermark::Published;
@@ -26,7 +26,7 @@ const PIPELINE: usize = 200;
 /// A watermark that nobody publishes any more disappears.
 const WATERMARK_TTL: Duration = Duration::from_secs(60 * 60);
 
-/// A connection of its own: one, so that who answers [`Tail::identity`] is who is written to.
+/// A connection of its own: one, so that who answers [`Tail::look`] is who is written to.
 pub struct Tail {
     dialer: Dialer,
     scope: String,
@@ -38,13 +38,21 @@ pub struct Tail {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity(String);
 
+/// What [`Tail::look`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub identity: Identity,
+    /// The last number that [`Tail::publish`] kept there; `None` when Redis has none.
+    pub saves: Option<i64>,
+}
+
 /// Redis did not acknowledge; try again.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
     #[error("redis did not answer within {} s", LIMIT.as_secs())]
     TooSlow,
-    /// After an error, [`Tail::identity`] comes first: it may be another Redis that answers now.
-    #[error("there is no connection; ask for the identity first")]
+    /// After an error, [`Tail::look`] comes first: it may be another Redis that answers now.
+    #[error("there is no connection; look first")]
     NotConnected,
     #[error("redis did not acknowledge: {0}")]
     Redis(#[from] RedisError),
@@ -59,29 +67,26 @@ impl Tail {
         }
     }
 
-    /// Connects if need be; nothing else does. Read on the connection that is written on. Compare it, at every poll, with
-    /// the one that was saved with the position: if it differs, [`Tail::withdraw`], save the rewound position and the new
-    /// identity in one statement, then re-apply.
+    /// Connects if need be; nothing else does. Asks on the connection that is written on, in one round trip. Compare the
+    /// identity, at every poll, with the one that was saved with the position: if it differs, [`Tail::withdraw`], save the
+    /// rewound position and the new identity in one statement, then re-apply.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn identity(&mut self) -> Result<Identity, TailError> {
+    pub async fn look(&mut self) -> Result<Seen, TailError> {
         self.connect().await?;
-        let mut masters = Vec::new();
-        let servers = self.info("server").await?;
-        let replications = self.info("replication").await?;
-        for (node, server) in &servers {
-            let field = |info: &InfoDict, name: &str| info.get::<String>(name).unwrap_or_default();
-            let replication = replications.iter().find(|(other, _)| other == node);
-            let replication = replication.map(|(_, info)| field(info, "master_replid"));
-            masters.push(format!(
-                "{}:{}",
-                field(server, "run_id"),
-                replication.unwrap_or_default()
-            ));
-        }
-        masters.sort();
-        Ok(Identity(masters.join(",")))
+        let saves = Cmd::get(of_cache(&self.scope, "saves"));
+        self.with(async |connection| {
+            let (servers, replications, saves) = try_join3(
+                info(connection.clone(), "server"),
+                info(connection.clone(), "replication"),
+                saves.query_async(&mut connection.clone()),
+            )
+            .await?;
+            let identity = Identity::of(&servers, &replications);
+            Ok(Seen { identity, saves })
+        })
+        .await
     }
 
     /// Makes every process distrust entries older than the staleness bound, until the watermark rises again.
@@ -95,7 +100,7 @@ impl Tail {
     }
 
     /// All that was committed before `to` has been applied, and by the database's clock that was `lag` ago. `saves`, how
-    /// often the tail has saved its position, is kept beside it: a database with fewer than [`Tail::saves`] went back in time.
+    /// often the tail has saved its position, is kept beside it: a database with fewer than [`Seen::saves`] went back in time.
     ///
     /// # Errors
     /// When Redis does not acknowledge it.
@@ -106,19 +111,11 @@ impl Tail {
             lag: millis(lag),
         };
         metrics::gauge!("cache_watermark_lag_seconds").set(lag.as_secs_f64());
-        self.run::<()>(&Cmd::set(of_cache(&self.scope, "saves"), saves))
-            .await?;
-        let mut command = Cmd::set(self.watermark(), published.to_string());
-        command.arg("PX").arg(millis(WATERMARK_TTL));
-        self.run::<()>(&command).await
-    }
-
-    /// The last number that [`Tail::publish`] kept here; `None` when Redis has none.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn saves(&mut self) -> Result<Option<i64>, TailError> {
-        self.run(&Cmd::get(of_cache(&self.scope, "saves"))).await
+        let saves = Cmd::set(of_cache(&self.scope, "saves"), saves);
+        let mut watermark = Cmd::set(self.watermark(), published.to_string());
+        watermark.arg("PX").arg(millis(WATERMARK_TTL));
+        // Two keys of a cluster's may lie on two masters, so that they cannot be one command.
+        self.all([saves, watermark].into_iter()).await.map(drop)
     }
 
     pub(crate) async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, TailError> {
@@ -134,28 +131,6 @@ impl Tail {
             self.connection = Some(self.dialer.dial(&Clock::new()).await?);
         }
         Ok(())
-    }
-
-    /// INFO's section of every master, by address.
-    async fn info(&mut self, section: &str) -> Result<Vec<(String, InfoDict)>, TailError> {
-        let mut command = cmd("INFO");
-        command.arg(section);
-        self.with(async |connection| match connection {
-            Connection::Single(connection) => {
-                let info = command.query_async(connection).await?;
-                Ok(vec![(String::new(), info)])
-            }
-            Connection::Cluster(connection) => {
-                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-                let replies = connection.route_command(command.clone(), masters).await?;
-                let replies: std::collections::HashMap<String, Value> = from_redis_value(replies)?;
-                replies
-                    .into_iter()
-                    .map(|(node, info)| Ok((node, from_redis_value(info)?)))
-                    .collect()
-            }
-        })
-        .await
     }
 
     async fn with<T>(
@@ -248,21 +223,55 @@ impl Tail {
                 let mut connection = connection.clone();
                 async move { command.query_async::<String>(&mut connection).await }
             });
-            futures_util::future::try_join_all(sent).await
+            try_join_all(sent).await
         })
         .await
     }
 }
 
-impl fmt::Display for Identity {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
+/// INFO's section of every master, by address.
+async fn info(connection: Connection, section: &str) -> Result<HashMap<String, String>, RedisError> {
+    let mut command = cmd("INFO");
+    command.arg(section);
+    match connection {
+        Connection::Single(mut connection) => {
+            let info = command.query_async(&mut connection).await?;
+            Ok(HashMap::from([(String::new(), info)]))
+        }
+        Connection::Cluster(mut connection) => {
+            let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+            Ok(from_redis_value(
+                connection.route_command(command, masters).await?,
+            )?)
+        }
     }
 }
 
-impl From<String> for Identity {
-    /// One that was saved.
-    fn from(saved: String) -> Identity {
-        Identity(saved)
+impl Identity {
+    fn of(servers: &HashMap<String, String>, replications: &HashMap<String, String>) -> Identity {
+        let master = |(node, server): (&String, &String)| {
+            let replication = replications.get(node).map_or("", String::as_str);
+            format!(
+                "{}:{}",
+                field(server, "run_id"),
+                field(replication, "master_replid")
+            )
+        };
+        let mut masters: Vec<String> = servers.iter().map(master).collect();
+        masters.sort();
+        Identity(masters.join(","))
+    }
+}
+
+/// `name:value`, a line of INFO's.
+fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    let mut lines = info.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_default()
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
     }
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock::millis;
+
 const UNPOISONED: &str = "nothing panics while it holds the lock";
 
 /// What is published: both in ms, T since 1970.
@@ -105,10 +107,6 @@ impl Watermark {
         let (rose, lag) = self.seen.lock().expect(UNPOISONED).rose?;
         Some(lag + rose.elapsed())
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

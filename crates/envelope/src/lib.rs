@@ -16,8 +16,6 @@
 //! | `content-type` | `application/json` |
 //! | `traceparent` | W3C trace context of the request that caused it, if any |
 
-use std::fmt::Write as _;
-
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -63,41 +61,51 @@ pub struct Malformed {
 
 const SCHEMA_PREFIX: &str = "urn:plumbline:schema:";
 
-/// Reusable space for the headers that have to be formatted.
+/// Reusable space for the headers that have to be put together.
 #[derive(Debug, Default)]
 pub struct Scratch {
     text: String,
 }
 
+impl Scratch {
+    fn join(&mut self, parts: &[&str]) -> &str {
+        self.text.clear();
+        for part in parts {
+            self.text.push_str(part);
+        }
+        &self.text
+    }
+}
+
 impl<'a> Envelope<'a> {
-    /// Hands every header to `push`, in a fixed order; `scratch` is reused between calls.
+    /// Hands every header to `push`, in a fixed order; `scratch` is reused between calls. The relay spends a good part of its time
+    /// here, so that texts are passed on as they are and the rest is put together without the machinery of `fmt`.
     pub fn write_headers(&self, scratch: &mut Scratch, mut push: impl FnMut(&'static str, &str)) {
-        let text = &mut scratch.text;
-        let mut formatted = |header, arguments: std::fmt::Arguments<'_>| {
-            text.clear();
-            // Writing to a String can't fail.
-            let _ = text.write_fmt(arguments);
-            push(header, text);
-        };
-        formatted("ce_specversion", format_args!("1.0"));
-        formatted("ce_id", format_args!("{}", self.id));
-        formatted("ce_source", format_args!("{}", self.source));
-        formatted("ce_type", format_args!("{}", self.kind));
-        formatted(
+        let (mut id, mut aggregate_id) = (Uuid::encode_buffer(), Uuid::encode_buffer());
+        let aggregate_id: &str = self.aggregate_id.as_hyphenated().encode_lower(&mut aggregate_id);
+        push("ce_specversion", "1.0");
+        push("ce_id", self.id.as_hyphenated().encode_lower(&mut id));
+        push("ce_source", self.source);
+        push("ce_type", self.kind);
+        push(
             "ce_subject",
-            format_args!("{}/{}", self.aggregate_type, self.aggregate_id),
+            scratch.join(&[self.aggregate_type, "/", aggregate_id]),
         );
-        formatted("ce_time", format_args!("{}", Timestamp(self.time)));
-        formatted("ce_partitionkey", format_args!("{}", self.aggregate_id));
-        formatted(
+        push("ce_time", timestamp(self.time, &mut [0; 27]));
+        push("ce_partitionkey", aggregate_id);
+        let mut digits = [0; 20];
+        let schema_version = decimal(self.schema_version.into(), &mut digits);
+        push(
             "ce_dataschema",
-            format_args!("{SCHEMA_PREFIX}{}:{}", self.kind, self.schema_version),
+            scratch.join(&[SCHEMA_PREFIX, self.kind, ":", schema_version]),
         );
-        formatted("ce_aggregateversion", format_args!("{}", self.aggregate_version));
-        formatted("ce_actor", format_args!("{}", self.actor));
-        formatted("content-type", format_args!("application/json"));
+        // It is 1 or more.
+        let version = self.aggregate_version.unsigned_abs();
+        push("ce_aggregateversion", decimal(version, &mut [0; 20]));
+        push("ce_actor", self.actor);
+        push("content-type", "application/json");
         if let Some(traceparent) = self.traceparent {
-            formatted("traceparent", format_args!("{traceparent}"));
+            push("traceparent", traceparent);
         }
     }
 
@@ -218,23 +226,38 @@ fn schema_version(kind: &str, dataschema: &str) -> Result<u16, Malformed> {
 }
 
 /// RFC 3339 in UTC with microseconds, what PostgreSQL keeps.
-struct Timestamp(OffsetDateTime);
+fn timestamp(time: OffsetDateTime, text: &mut [u8; 27]) -> &str {
+    let time = time.to_offset(time::UtcOffset::UTC);
+    let (date, clock) = (time.date(), time.time());
+    *text = *b"0000-00-00T00:00:00.000000Z";
+    // Events of other years than 0 to 9999 can't be stated.
+    write_digits(&mut text[0..4], date.year().unsigned_abs());
+    write_digits(&mut text[5..7], u8::from(date.month()).into());
+    write_digits(&mut text[8..10], date.day().into());
+    write_digits(&mut text[11..13], clock.hour().into());
+    write_digits(&mut text[14..16], clock.minute().into());
+    write_digits(&mut text[17..19], clock.second().into());
+    write_digits(&mut text[20..26], clock.microsecond());
+    std::str::from_utf8(text).expect("all of it is ASCII")
+}
 
-impl std::fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let t = self.0.to_offset(time::UtcOffset::UTC);
-        let (date, clock) = (t.date(), t.time());
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            clock.hour(),
-            clock.minute(),
-            clock.second(),
-            clock.microsecond()
-        )
+/// The last digits of `number`, with leading zeros.
+fn write_digits(text: &mut [u8], mut number: u32) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).expect("a digit is below 10");
+        number /= 10;
+    }
+}
+
+fn decimal(mut number: u64, text: &mut [u8; 20]) -> &str {
+    let mut begin = text.len();
+    loop {
+        begin -= 1;
+        text[begin] = b'0' + u8::try_from(number % 10).expect("a digit is below 10");
+        number /= 10;
+        if number == 0 {
+            return std::str::from_utf8(&text[begin..]).expect("digits are ASCII");
+        }
     }
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long the last pass at shutdown may take, and how much later the tail ends in any case.
-const LAST_PASS: Duration = Duration::from_secs(5);
-const HANDING_OVER: Duration = Duration::from_secs(6);
+/// How long the last pass at shutdown may take, and how much later the tail ends in any case. The process exits 5 s after its
+/// grace period, which requests may use up: by then the lease has to be handed over, or the next owner waits until it is over.
+const LAST_PASS: Duration = Duration::from_secs(2);
+const HANDING_OVER: Duration = Duration::from_secs(2);
+const _: () = assert!(LAST_PASS.as_secs() + HANDING_OVER.as_secs() <= 4);
 /// The longest pause once the tail was told to stop.
 const HURRY: Duration = Duration::from_millis(20);
 /// Bounds of the waiting time after a failure.

@@ -14,6 +14,8 @@ use crate::backoff::{Backoff, Stop};
 /// Aggregates a statement, and the pause between two.
 const BATCH: i64 = 1_000;
 const EVERY: Duration = Duration::from_secs(5);
+/// How long a replica waits that finds another one at it.
+const STANDBY: Duration = Duration::from_secs(60);
 
 /// An aggregate whose version is not the newest that the outbox states.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
@@ -28,7 +30,7 @@ pub struct Unstated {
 }
 
 /// Goes through the aggregates again and again, slowly, and says which of them changed without a fact: something
-/// committed past `append_in_txn`.
+/// committed past `append_in_txn`. Any number of replicas run it; one works at a time.
 #[derive(Debug, Clone)]
 pub struct Check<A> {
     database: database::Access,
@@ -51,7 +53,11 @@ impl<A: Aggregates> Check<A> {
             let mut backoff = Backoff::new();
             while !stop.is_told() {
                 match self.pass(&mut stop).await {
-                    Ok(()) => backoff.reset(),
+                    Ok(Pass::Made) => backoff.reset(),
+                    Ok(Pass::Others) => {
+                        backoff.reset();
+                        stop.pause(STANDBY.mul_f64(rand::random_range(0.9..1.1))).await;
+                    }
                     Err(error) => {
                         tracing::warn!(
                                                     error = format!("{error:#}"),
@@ -70,15 +76,20 @@ impl<A: Aggregates> Check<A> {
     }
 
     /// All tables once.
-    async fn pass(&self, stop: &mut Stop) -> anyhow::Result<()> {
+    async fn pass(&self, stop: &mut Stop) -> anyhow::Result<Pass> {
         let mut conn = database::dedicated(&self.database, self.source).await?;
         let mut found = 0_u32;
+        if !is_the_only_one(&mut conn).await? {
+            // The other's number counts; a sum over replicas must not hold an older one as well.
+            metrics::gauge!("outbox_unstated_versions").set(0.0);
+            return Ok(Pass::Others);
+        }
         for table in A::TABLES {
             let mut after = Uuid::nil();
             loop {
                 stop.pause(EVERY).await;
                 if stop.is_told() {
-                    return Ok(());
+                    return Ok(Pass::Made);
                 }
                 let (unstated, next) = unstated(&mut conn, table, after, BATCH).await?;
                 for one in unstated {
@@ -99,8 +110,27 @@ impl<A: Aggregates> Check<A> {
             }
         }
         metrics::gauge!("outbox_unstated_versions").set(f64::from(found));
-        Ok(())
+        Ok(Pass::Made)
     }
+}
+
+enum Pass {
+    Made,
+    /// Another replica is at it.
+    Others,
+}
+
+/// Takes a lock that ends with the session.
+async fn is_the_only_one(conn: &mut AsyncPgConnection) -> QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Locked {
+        #[diesel(sql_type = diesel::sql_types::Bool)]
+        locked: bool,
+    }
+    let row: Locked = sql_query("SELECT pg_try_advisory_lock(hashtextextended('outbox check', 0)) AS locked")
+        .get_result(conn)
+        .await?;
+    Ok(row.locked)
 }
 
 /// Looks at up to `limit` aggregates by id, beginning after `after`. Returns those whose version has no row, and where

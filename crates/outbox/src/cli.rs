@@ -27,8 +27,8 @@ pub enum Command {
         /// The moment, in RFC 3339: `2026-11-28T09:30:00Z`.
         #[arg(long, value_name = "TIME", value_parser = moment)]
         from: OffsetDateTime,
-        /// The sink whose position goes back.
-        #[arg(long, value_parser = ["kafka", "cache"])]
+        /// The sink whose position goes back, as `status` names it.
+        #[arg(long)]
         sink: String,
         /// Only say what would be done.
         #[arg(long)]
@@ -187,6 +187,12 @@ async fn replay(
         #[diesel(sql_type = Timestamptz)]
         taken_at: OffsetDateTime,
     }
+    let known = sinks(conn).await?;
+    ensure!(
+        known.iter().any(|name| name == sink),
+        "--sink: there is no sink `{sink}`; there are {}",
+        known.join(", ")
+    );
     let point: Option<Point> = sql_query(
         "SELECT s1::text, h, taken_at FROM outbox_rewind_point WHERE sink = $1 AND taken_at <= $2
          ORDER BY taken_at DESC LIMIT 1",
@@ -227,6 +233,19 @@ async fn replay(
     );
     writeln!(out, "{sink} delivers again")?;
     Ok(())
+}
+
+/// Those that have a cursor.
+async fn sinks(conn: &mut AsyncPgConnection) -> anyhow::Result<Vec<String>> {
+    #[derive(QueryableByName)]
+    struct Name {
+        #[diesel(sql_type = Text)]
+        sink: String,
+    }
+    let rows: Vec<Name> = sql_query("SELECT sink FROM outbox_cursor ORDER BY sink")
+        .load(conn)
+        .await?;
+    Ok(rows.into_iter().map(|row| row.sink).collect())
 }
 
 async fn restate_all<A: Aggregates>(

@@ -1,7 +1,6 @@
 //! The system's only producer.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -24,13 +23,17 @@ use crate::trace::publish_span;
     reason = "what is published here is a committed row, which is what the rule protects"
 )]
 mod allowed {
-    pub(super) type Producer = rdkafka::producer::ThreadedProducer<super::Deliveries>;
-    pub(super) type Record<'a> = rdkafka::producer::BaseRecord<'a, [u8], [u8], std::sync::Arc<super::Report>>;
+    pub(super) type Producer = rdkafka::producer::BaseProducer<super::Deliveries>;
+    pub(super) type Record<'a> = rdkafka::producer::BaseRecord<'a, [u8], [u8]>;
 }
 use allowed::{Producer, Record};
 
 /// How often the secrets' files are looked at, while there is something to publish.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the thread that takes delivery reports waits for one. It is woken by each; but at the end of its patience
+/// rdkafka spins for the rest of a millisecond, which is why its own thread, with 100 ms, needs 1 % of a core.
+const REPORTS: Duration = Duration::from_secs(2);
 
 /// After so many records other tasks of the thread get their turn: a page takes milliseconds.
 const ROWS_AT_ONCE: usize = 256;
@@ -72,11 +75,7 @@ impl KafkaSink {
             let config = client(&args)?;
             topics::check(&config, &args.topics)?;
             let producer = producer(config.clone()).map_err(|error| SinkError::new(class(&error), error))?;
-            Ok(Live {
-                producer: Some(producer),
-                config,
-                compared: Instant::now(),
-            })
+            Live::start(producer, config).map_err(|error| SinkError::new("other", error))
         });
         connecting
             .await
@@ -116,12 +115,11 @@ impl Sink for KafkaSink {
             Some(live) => live,
             None => self.connect().await?,
         };
-        let publishing = publish(live.producer(), page, self.args.source, &mut self.scratch);
+        let publishing = publish(&live.producer, page, self.args.source, &mut self.scratch);
         match tokio::time::timeout(self.args.deadline, publishing).await {
-            Ok(published) => published?,
+            Ok(published) => published?.count(),
             Err(late) => return Err(SinkError::new("deadline", late)),
         }
-        count_sent(page);
         self.live = Some(live);
         Ok(())
     }
@@ -149,7 +147,7 @@ fn producer(mut config: ClientConfig) -> Result<Producer, KafkaError> {
         .set("linger.ms", "1")
         // Small batches must not wait for the acknowledgement of the one before.
         .set("socket.nagle.disable", "true");
-    config.create_with_context(Deliveries)
+    config.create_with_context(Deliveries::default())
 }
 
 /// Hands every row to librdkafka, in order, and returns once each is acknowledged. There is no future and no allocation
@@ -159,31 +157,19 @@ async fn publish(
     page: &Page,
     source: &str,
     scratch: &mut Scratch,
-) -> Result<(), SinkError> {
-    // One more than the rows, so that the page isn't complete before it is wholly sent.
-    let report = Arc::new(Report {
-        outstanding: AtomicUsize::new(page.len() + 1),
-        failure: OnceLock::new(),
-        changed: Notify::new(),
-    });
+) -> Result<Sent, SinkError> {
+    let mut sent = Sent::default();
     let mut spans: Vec<Span> = Vec::new();
-    for (sent, row) in (1_usize..).zip(page.rows()) {
+    for (number, row) in (1_usize..).zip(page.rows()) {
         spans.extend(publish_span(&row));
-        if sent.is_multiple_of(ROWS_AT_ONCE) {
+        if number.is_multiple_of(ROWS_AT_ONCE) {
             tokio::task::yield_now().await;
         }
-        send(producer, &row, source, scratch, &report).await?;
+        send(producer, &row, source, scratch).await?;
+        sent.add(row.topic());
     }
-    report.outstanding.fetch_sub(1, Ordering::AcqRel);
-    loop {
-        if let Some(error) = report.failure.get() {
-            return Err(SinkError::new(class(error), error.clone()));
-        }
-        if report.outstanding.load(Ordering::Acquire) == 0 {
-            return Ok(());
-        }
-        report.changed.notified().await;
-    }
+    producer.context().acknowledged(page.len() as u64).await?;
+    Ok(sent)
 }
 
 async fn send(
@@ -191,7 +177,6 @@ async fn send(
     row: &Row<'_>,
     source: &str,
     scratch: &mut Scratch,
-    report: &Arc<Report>,
 ) -> Result<(), SinkError> {
     let mut headers = Some(OwnedHeaders::new_with_capacity(12));
     row.envelope(source).write_headers(scratch, |key, value| {
@@ -202,9 +187,7 @@ async fn send(
             })
         });
     });
-    let mut record = Record::with_opaque_to(row.topic(), Arc::clone(report))
-        .key(row.key())
-        .payload(row.payload());
+    let mut record = Record::to(row.topic()).key(row.key()).payload(row.payload());
     record.headers = headers;
     loop {
         match producer.send(record) {
@@ -219,20 +202,23 @@ async fn send(
     }
 }
 
-/// One look-up of the counter per topic, not per record.
-fn count_sent(page: &Page) {
-    let mut sent: HashMap<String, u64> = HashMap::new();
-    for row in page.rows() {
-        match sent.get_mut(row.topic()) {
-            Some(count) => *count += 1,
-            None => {
-                sent.insert(row.topic().to_owned(), 1);
-            }
+/// Records of a page by topic: the counters are looked up once a page, not once a record.
+#[derive(Default)]
+struct Sent(Vec<(String, u64)>);
+
+impl Sent {
+    fn add(&mut self, topic: &str) {
+        match self.0.iter_mut().find(|(known, _)| known == topic) {
+            Some((_, records)) => *records += 1,
+            None => self.0.push((topic.to_owned(), 1)),
         }
     }
-    for (topic, count) in sent {
-        metrics::counter!("messaging_client_sent_messages_total", "messaging_destination_name" => topic)
-            .increment(count);
+
+    fn count(self) {
+        for (topic, records) in self.0 {
+            metrics::counter!("messaging_client_sent_messages_total", "messaging_destination_name" => topic)
+                .increment(records);
+        }
     }
 }
 
@@ -265,55 +251,91 @@ pub(crate) fn class(error: &KafkaError) -> &'static str {
     }
 }
 
-/// Counts a page's delivery reports.
-pub(crate) struct Report {
-    outstanding: AtomicUsize,
+/// Counts a producer's delivery reports, on the thread that takes them.
+#[derive(Default)]
+pub(crate) struct Deliveries {
+    /// Records that were acknowledged since the last page was complete, and at how many the next one is.
+    acknowledged: AtomicU64,
+    awaited: AtomicU64,
     failure: OnceLock<KafkaError>,
     changed: Notify,
 }
 
-/// Receives delivery reports on librdkafka's thread.
-pub(crate) struct Deliveries;
-
-impl ClientContext for Deliveries {}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Arc<Report>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, report: Arc<Report>) {
-        if let Err((error, _)) = result {
-            // The first failure is the cause; the rest of the page follows from it.
-            let _ = report.failure.set(error.clone());
-        }
-        let last = report.outstanding.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last || result.is_err() {
-            report.changed.notify_one();
+impl Deliveries {
+    /// Waits until so many records, all that were sent, are acknowledged.
+    async fn acknowledged(&self, records: u64) -> Result<(), SinkError> {
+        // Whichever of the two, this or the last report, comes second sees the other's number.
+        self.awaited.store(records, Ordering::SeqCst);
+        loop {
+            if let Some(error) = self.failure.get() {
+                return Err(SinkError::new(class(error), error.clone()));
+            }
+            if self.acknowledged.load(Ordering::SeqCst) == records {
+                self.awaited.store(0, Ordering::SeqCst);
+                self.acknowledged.store(0, Ordering::SeqCst);
+                return Ok(());
+            }
+            self.changed.notified().await;
         }
     }
 }
 
-/// A producer that is purged and ended when it is dropped, on a thread of its own, because that blocks.
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            // The first failure is the cause; the rest of the page follows from it.
+            let _ = self.failure.set(error.clone());
+            self.changed.notify_one();
+            return;
+        }
+        let acknowledged = self.acknowledged.fetch_add(1, Ordering::SeqCst) + 1;
+        if acknowledged == self.awaited.load(Ordering::SeqCst) {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// A producer, with a thread that takes its delivery reports. When it is dropped, whatever it still holds is purged.
 struct Live {
-    producer: Option<Producer>,
+    producer: Arc<Producer>,
+    dropped: Arc<AtomicBool>,
     /// What it was made with, and when that was last compared with what the files say.
     config: ClientConfig,
     compared: Instant,
 }
 
 impl Live {
-    fn producer(&self) -> &Producer {
-        self.producer.as_ref().expect("only drop takes it")
+    fn start(producer: Producer, config: ClientConfig) -> std::io::Result<Live> {
+        let producer = Arc::new(producer);
+        let dropped = Arc::new(AtomicBool::new(false));
+        let (polled, ended) = (Arc::clone(&producer), Arc::clone(&dropped));
+        // It outlives this by REPORTS, and the producer ends with it, because that blocks.
+        std::thread::Builder::new()
+            .name("kafka reports".to_owned())
+            .spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    polled.poll(REPORTS);
+                }
+            })?;
+        Ok(Live {
+            producer,
+            dropped,
+            config,
+            compared: Instant::now(),
+        })
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        if let Some(producer) = self.producer.take() {
-            std::thread::spawn(move || {
-                producer.purge(PurgeConfig::default().queue().inflight());
-                drop(producer);
-            });
-        }
+        self.dropped.store(true, Ordering::Relaxed);
+        let producer = Arc::clone(&self.producer);
+        // Purging waits for librdkafka's threads.
+        std::thread::spawn(move || producer.purge(PurgeConfig::default().queue().inflight()));
     }
 }
 

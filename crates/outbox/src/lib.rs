@@ -10,6 +10,7 @@ mod lease;
 mod meter;
 mod page;
 mod position;
+mod prepared;
 mod restate;
 mod retention;
 mod sink;

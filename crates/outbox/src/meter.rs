@@ -72,9 +72,8 @@ impl Meter {
             return;
         }
         self.page_rows.record(page.len() as f64);
-        for row in page.rows() {
-            self.latency
-                .record((now - row.occurred_at()).as_seconds_f64().max(0.0));
+        for occurred_at in page.occurred_at() {
+            self.latency.record((now - occurred_at).as_seconds_f64().max(0.0));
         }
     }
 

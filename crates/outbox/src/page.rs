@@ -33,6 +33,8 @@ const PAYLOAD: usize = 12;
 #[derive(Default)]
 pub struct Page {
     raw: Vec<Raw>,
+    /// Kept beside the rows, which have left the processor's cache when the sink has had them.
+    occurred_at: Vec<OffsetDateTime>,
     last: Option<i64>,
     payload_bytes: usize,
     ends_window: bool,
@@ -42,6 +44,7 @@ impl Page {
     pub(crate) fn with_capacity(rows: usize) -> Page {
         Page {
             raw: Vec::with_capacity(rows),
+            occurred_at: Vec::with_capacity(rows),
             ..Page::default()
         }
     }
@@ -50,6 +53,7 @@ impl Page {
         let row = Row::of(&raw);
         self.last = Some(row.id());
         self.payload_bytes += row.payload().len();
+        self.occurred_at.push(row.occurred_at());
         self.raw.push(raw);
     }
 
@@ -60,6 +64,11 @@ impl Page {
     /// The rows, by id.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
         self.raw.iter().map(Row::of)
+    }
+
+    /// When each row was written; see [`Row::occurred_at`].
+    pub(crate) fn occurred_at(&self) -> impl Iterator<Item = OffsetDateTime> {
+        self.occurred_at.iter().copied()
     }
 
     pub fn len(&self) -> usize {

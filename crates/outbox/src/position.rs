@@ -55,6 +55,8 @@ pub(crate) struct Position {
     pub(crate) opened: Option<Clock>,
     /// Everything that was committed before it has been delivered.
     pub(crate) reached: Option<Clock>,
+    /// When the sink was last told of it.
+    pub(crate) told: Option<Instant>,
 }
 
 impl Position {
@@ -76,6 +78,7 @@ impl Position {
             },
             opened: None,
             reached: None,
+            told: None,
         }
     }
 
@@ -141,6 +144,7 @@ impl Position {
             .context("saving the rewound cursor took too long")??;
         self.saved = self.cursor.clone();
         self.reached = None;
+        self.told = None;
         self.opened = None;
         Ok(())
     }

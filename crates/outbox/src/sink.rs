@@ -27,7 +27,7 @@ pub trait Sink: Send + 'static {
         async { Ok(()) }
     }
 
-    /// Everything that was committed before `to.at` has been delivered.
+    /// Everything that was committed before `to.at` has been delivered; told a few times a second.
     fn caught_up(&mut self, to: &Watermark) -> impl Future<Output = Result<(), SinkError>> + Send {
         let _ = to;
         async { Ok(()) }

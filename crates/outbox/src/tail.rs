@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use diesel_async::AsyncPgConnection;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -21,6 +21,8 @@ const POLL_BUSY: Duration = Duration::from_millis(20);
 const POLL_IDLE: Duration = Duration::from_millis(200);
 /// Windows are opened no faster than this: under a steady load they then hold several transactions each.
 const PACE: Duration = Duration::from_millis(4);
+/// How often a sink is told how far it is, at most: whoever acts on it counts in seconds.
+const TELL_EVERY: Duration = Duration::from_millis(250);
 /// How often a replica that is not the owner looks whether it can be.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
 /// How often the backlog is measured.
@@ -116,7 +118,7 @@ impl<S: Sink> Tail<S> {
         }
     }
 
-    /// Runs until `stop` completes, then makes a last pass of at most five seconds and hands the lease over. The
+    /// Runs until `stop` completes, then makes a last pass and hands the lease over, within four seconds. The
     /// database or the sink being down is waited out, with a log line at each change; nothing is skipped.
     pub async fn run(mut self, stop: impl Future<Output = ()> + Send) {
         let (told, mut stop) = Stop::after(stop);
@@ -354,13 +356,15 @@ impl<S: Sink> Tail<S> {
     }
 
     async fn caught_up(&mut self, at: &mut Position) -> Result<(), Failure> {
-        if let Some(reached) = at.reached {
+        let told = at.told.is_some_and(|told| told.elapsed() < TELL_EVERY);
+        if !told && let Some(reached) = at.reached {
             let to = Watermark {
                 at: reached.at,
                 lag: reached.read.elapsed(),
                 saves: at.lease.saves,
             };
             self.sink.caught_up(&to).await?;
+            at.told = Some(Instant::now());
         }
         Ok(())
     }
@@ -386,5 +390,9 @@ async fn measure(meter: &Meter, at: &mut Position, next: Option<&Page>) -> anyho
 }
 
 async fn connect(args: &TailArgs, sink: &str) -> anyhow::Result<AsyncPgConnection> {
-    database::dedicated(&args.database, &format!("{} {sink}", args.source)).await
+    let mut conn = database::dedicated(&args.database, &format!("{} {sink}", args.source)).await?;
+    // The window's statements are prepared once, but planned with each cursor: a plan for any cursor at all knows nothing of how few
+    // rows lie behind this one, and may sort a table.
+    bounded(conn.batch_execute("SET plan_cache_mode = force_custom_plan")).await?;
+    Ok(conn)
 }

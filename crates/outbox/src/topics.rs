@@ -28,7 +28,8 @@ pub struct Topic {
     pub settings: Vec<(String, String)>,
 }
 
-/// Asks the brokers for every topic and compares. Blocks for up to ten seconds.
+/// Asks the brokers for every topic and compares. Blocks for up to five seconds for each topic,
+/// and five more.
 ///
 /// The error names the topic and how it differs, or tells why nobody could say: unauthorised, unknown, no leader, fewer
 /// replicas in sync than a write needs, no broker.

@@ -70,6 +70,16 @@ pub(crate) async fn find(
     row.map(Customer::try_from).transpose()
 }
 
+/// Those that exist, in any order.
+pub(crate) async fn find_all(conn: &mut AsyncPgConnection, ids: &[Uuid]) -> Result<Vec<Customer>, Trouble> {
+    let rows = customer::table
+        .filter(customer::id.eq_any(ids))
+        .select(Row::as_select())
+        .load(conn)
+        .await?;
+    rows.into_iter().map(Customer::try_from).collect()
+}
+
 /// The id of the customer that `principal` has registered.
 pub(crate) async fn id_of(
     mut conn: &AsyncPgConnection,

@@ -261,6 +261,20 @@ pub(crate) async fn list_of(
         query = query.filter(orders::id.lt(before.0));
     }
     let rows: Vec<Row> = query.load(conn).await?;
+    all_with_lines(conn, rows).await
+}
+
+/// Those that exist, in any order.
+pub(crate) async fn find_all(conn: &mut AsyncPgConnection, ids: &[Uuid]) -> Result<Vec<Order>, Trouble> {
+    let rows = orders::table
+        .filter(orders::id.eq_any(ids))
+        .select(Row::as_select())
+        .load(conn)
+        .await?;
+    all_with_lines(conn, rows).await
+}
+
+async fn all_with_lines(conn: &mut AsyncPgConnection, rows: Vec<Row>) -> Result<Vec<Order>, Trouble> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let lines: Vec<(Uuid, LineRow)> = order_line::table
         .filter(order_line::order_id.eq_any(ids))

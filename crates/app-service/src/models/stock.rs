@@ -37,6 +37,16 @@ pub(crate) async fn find(conn: &mut AsyncPgConnection, id: ProductId) -> Result<
     row.map(Stock::try_from).transpose()
 }
 
+/// Those of the products `ids` that exist, in any order.
+pub(crate) async fn find_all(conn: &mut AsyncPgConnection, ids: &[Uuid]) -> Result<Vec<Stock>, Trouble> {
+    let rows = stock::table
+        .filter(stock::product_id.eq_any(ids))
+        .select(Row::as_select())
+        .load(conn)
+        .await?;
+    rows.into_iter().map(Stock::try_from).collect()
+}
+
 pub(crate) async fn lock_in_txn(
     conn: &mut AsyncPgConnection,
     id: ProductId,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use deadpool_redis::redis::{ErrorKind, RedisError, Value, from_redis_value};
 
 use super::Round;
+use crate::clock::millis;
 use crate::connection::Unreachable;
 use crate::entry::{Content, Decoded, Stored};
 use crate::flight::Sent;
-use crate::namespace::{Source, millis};
+use crate::namespace::Source;
 use crate::policy::CONTROL_TTL;
 use crate::script::{LEASE, POPULATE, RELEASE};
 

@@ -90,14 +90,6 @@ impl<K: Clone + Eq + Hash, T: Clone> Flights<K, T> {
     }
 }
 
-impl<K, T> Clone for Flights<K, T> {
-    fn clone(&self) -> Self {
-        Flights {
-            flying: Arc::clone(&self.flying),
-        }
-    }
-}
-
 impl<T> Flight<T> {
     fn empty() -> Flight<T> {
         Flight {

@@ -116,7 +116,7 @@ async fn write(history: &History, cache: &cache::Cache, shelf: &Namespace<Rows>)
         let version = history.truth.committed[key].fetch_add(1, Ordering::SeqCst) + 1;
         let old = [(key, Version::try_from(version).unwrap())];
         loop {
-            if tail.identity().await.is_ok() && shelf.reapply(&mut tail, &old).await.is_ok() {
+            if tail.look().await.is_ok() && shelf.reapply(&mut tail, &old).await.is_ok() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

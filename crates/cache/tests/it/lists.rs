@@ -58,7 +58,7 @@ async fn a_page_is_cached_until_the_list_changes() {
 
     numbers.push(3);
     let mut tail = cache.tail();
-    tail.identity().await.unwrap();
+    tail.look().await.unwrap();
     list.reapply(&mut tail).await.unwrap();
     assert_eq!(read(&list, 3).await, (vec![1, 2, 3], STORED));
 }

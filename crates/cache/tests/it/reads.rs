@@ -163,7 +163,7 @@ async fn what_does_not_exist_is_remembered_until_it_is_made() {
     assert_eq!(read(&shelf, key).await, found(1, "mug", STORED));
 
     rows.remove(key);
-    shelf.invalidate(&key, version(1).after_deletion()).await;
+    shelf.invalidate(&key, version(2)).await;
     assert_eq!(read(&shelf, key).await, None);
     assert_eq!(read(&shelf, key).await, None);
     assert_eq!(rows.loads(), 3);
@@ -277,7 +277,7 @@ async fn a_hit_that_is_older_than_the_source_is_reported_by_the_audit() {
     // Somebody says that all invalidations have arrived, and is wrong.
     let mut tail = cache.tail();
     let publisher = tokio::spawn(async move {
-        tail.identity().await.unwrap();
+        tail.look().await.unwrap();
         loop {
             tail.publish(SystemTime::now(), Duration::ZERO, 1).await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;

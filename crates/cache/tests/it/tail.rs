@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use cache::{Cache, CacheArgs, Identity, TailError};
+use cache::{Cache, CacheArgs, TailError};
 use uuid::Uuid;
 
 use crate::server::Server;
@@ -40,7 +40,7 @@ async fn an_invalidation_that_was_lost_is_applied_again() {
         matches!(shelf.reapply(&mut tail, &old).await, Err(TailError::NotConnected)),
         "a tail knows whom it writes to"
     );
-    tail.identity().await.unwrap();
+    tail.look().await.unwrap();
     // Twice: it is idempotent, and the second time Redis has forgotten the script.
     for _ in 0..2 {
         shelf.reapply(&mut tail, &old).await.unwrap();
@@ -56,20 +56,22 @@ async fn another_redis_has_another_identity() {
     let mut server = Server::start(&[]);
     let cache = process(&settings(&server.url())).await;
     let mut tail = cache.tail();
-    let before = tail.identity().await.unwrap();
-    assert_eq!(tail.identity().await.unwrap(), before);
-    assert_eq!(Identity::from(before.to_string()), before);
+    let first = tail.look().await.unwrap();
+    assert_eq!(tail.look().await.unwrap(), first);
+    assert_eq!(first.saves, None);
+    let before = first.identity;
+    tail.publish(SystemTime::now(), Duration::ZERO, 7).await.unwrap();
+    assert_eq!(tail.look().await.unwrap().saves, Some(7));
     server.replace();
-    assert!(
-        tail.identity().await.is_err(),
-        "its connection was to the one before"
-    );
-    let after = testkit::eventually("the new one answers", async || tail.identity().await.ok()).await;
+    assert!(tail.look().await.is_err(), "its connection was to the one before");
+    let new = testkit::eventually("the new one answers", async || tail.look().await.ok()).await;
+    let after = new.identity;
     assert_ne!(after, before);
+    assert_eq!(new.saves, None, "it has forgotten everything");
     // Demoted and promoted again, it may have lost what was written meanwhile.
     server.ask::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
     server.ask::<()>(&["REPLICAOF", "NO", "ONE"]);
-    assert_ne!(tail.identity().await.unwrap(), after);
+    assert_ne!(tail.look().await.unwrap().identity, after);
 }
 
 #[tokio::test]
@@ -109,7 +111,7 @@ async fn while_the_watermark_rises_old_entries_are_served_and_once_it_is_withdra
     let publisher = tokio::spawn({
         let mut tail = cache.tail();
         async move {
-            tail.identity().await.unwrap();
+            tail.look().await.unwrap();
             loop {
                 tail.publish(SystemTime::now(), Duration::ZERO, 1).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -131,7 +133,7 @@ async fn while_the_watermark_rises_old_entries_are_served_and_once_it_is_withdra
 
     publisher.abort();
     let mut tail = cache.tail();
-    tail.identity().await.unwrap();
+    tail.look().await.unwrap();
     tail.withdraw().await.unwrap();
     rows.put(key, 2, "cup");
     testkit::eventually("it is loaded again", async || {

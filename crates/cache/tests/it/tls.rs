@@ -115,8 +115,8 @@ impl Drop for Server {
 /// Whether a connection is made, or why not.
 async fn connect(args: &CacheArgs) -> Result<(), String> {
     let cache = Cache::start(args, 1).await.map_err(|error| error.to_string())?;
-    let identity = cache.tail().identity().await;
-    identity.map(drop).map_err(|error| error.to_string())
+    let seen = cache.tail().look().await;
+    seen.map(drop).map_err(|error| error.to_string())
 }
 
 async fn ping(server: &Server, more: &[&str]) -> Result<(), String> {
