@@ -32,6 +32,9 @@ const BETWEEN_KILLS: Duration = Duration::from_millis(300);
 /// From the end of a load until all have seen what it stored.
 const SETTLED: Duration = Duration::from_millis(300);
 
+/// How much longer than it should a load, with its populate, may take.
+const SLACK_MS: u64 = 50;
+
 /// How long nothing may be loaded before a scenario is given up.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -160,8 +163,10 @@ impl Stage<'_> {
         let mut watched = Watched {
             moved: Instant::now(),
             loads,
-            killed: Vec::new(),
+            kills: 0,
+            killed: BTreeSet::new(),
             struck: Instant::now(),
+            takes: self.scenario.load_ms,
         };
         self.warm_up(&mut watched).await?;
         crowd.begin().await?;
@@ -175,7 +180,7 @@ impl Stage<'_> {
                 }
             }
             if self.scenario.kills {
-                watched.strike(&mut crowd).await?;
+                watched.strike(&mut crowd, &self.shelf).await?;
             }
             watched.look(&self.shelf).await?;
         }
@@ -234,7 +239,7 @@ impl Stage<'_> {
 
     fn is_over(&self, watched: &Watched, writes: &Writes, begun: Instant) -> bool {
         if self.scenario.kills {
-            return watched.killed.len() >= self.plan.kills as usize;
+            return watched.kills >= self.plan.kills;
         }
         if self.scenario.writes {
             return writes.made >= self.plan.expiries;
@@ -297,9 +302,12 @@ impl Writes {
 struct Watched {
     loads: Vec<Load>,
     moved: Instant,
-    /// The loads whose process was killed.
-    killed: Vec<u64>,
+    kills: u32,
+    /// The loads that ran in a process when it was killed, as far as one can tell.
+    killed: BTreeSet<u64>,
     struck: Instant,
+    /// How long a load takes, in milliseconds.
+    takes: u64,
 }
 
 impl Watched {
@@ -315,8 +323,9 @@ impl Watched {
         Ok(())
     }
 
-    /// Kills the process that began the newest load, unless the load before it of the same key met that already.
-    async fn strike(&mut self, crowd: &mut Crowd) -> anyhow::Result<()> {
+    /// Kills the process that began the newest load, unless the load before it of the same key met that already: a holder that is
+    /// killed twice costs a third load.
+    async fn strike(&mut self, crowd: &mut Crowd, shelf: &Shelf) -> anyhow::Result<()> {
         if self.struck.elapsed() < BETWEEN_KILLS || self.moved.elapsed() > LOOK {
             return Ok(());
         }
@@ -329,13 +338,17 @@ impl Watched {
             .rev()
             .skip(1)
             .find(|load| load.key == newest.key);
-        if self.killed.contains(&newest.number)
-            || before.is_none_or(|before| self.killed.contains(&before.number))
-        {
+        let was_killed = |load: &Load| self.killed.contains(&load.number);
+        if was_killed(&newest) || before.is_none_or(was_killed) {
             return Ok(());
         }
         crowd.kill(newest.process).await?;
-        self.killed.push(newest.number);
+        self.look(shelf).await?;
+        let its = self.loads.iter().filter(|load| load.process == newest.process);
+        let running = its.filter(|load| load.at + self.takes + SLACK_MS >= newest.at);
+        self.killed.extend(running.map(|load| load.number));
+        crowd.replace(newest.process).await?;
+        self.kills += 1;
         self.struck = Instant::now();
         Ok(())
     }

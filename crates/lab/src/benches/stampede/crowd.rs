@@ -97,13 +97,16 @@ impl Crowd {
         Ok(())
     }
 
-    /// SIGKILL. Another takes its place.
+    /// SIGKILL; the process is gone when this returns.
     pub(super) async fn kill(&mut self, process: usize) -> anyhow::Result<()> {
-        self.members[process].child.start_kill()?;
+        Ok(self.members[process].child.kill().await?)
+    }
+
+    /// Starts another in the place of one that was killed.
+    pub(super) async fn replace(&mut self, process: usize) -> anyhow::Result<()> {
         let mut member = self.member(process).await?;
         member.tell("go").await?;
-        let mut dead = std::mem::replace(&mut self.members[process], member);
-        dead.child.wait().await?;
+        let dead = std::mem::replace(&mut self.members[process], member);
         // Its last line may be cut short.
         let _ = dead.listening.await.context("listening panicked")?;
         self.killed.add(take(&dead.said));
