@@ -86,6 +86,8 @@ pub(crate) struct App {
 pub(crate) async fn serve(process: Process, args: &Args) -> anyhow::Result<()> {
     meters::describe();
     let app = build(args).await?;
+    #[cfg(feature = "count-allocations")]
+    tokio::spawn(crate::allocations::tell());
     let mut tails = Tails::start(&args.tails, &args.database.access, &args.kafka, &app)?;
     let mut jobs = start_jobs(&process, args, &app);
     let serving = process.http_behind_gateway(&args.http, move |config| api::configure(config, &app));

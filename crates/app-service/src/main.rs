@@ -1,5 +1,7 @@
 //! The storefront's application: it alone decides, writes PostgreSQL and Redis, and publishes what it decided.
 
+#[cfg(feature = "count-allocations")]
+mod allocations;
 mod answer;
 mod api;
 mod app;

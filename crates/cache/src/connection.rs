@@ -1,12 +1,14 @@
 //! The shared connection to Redis, replaced in the background when it breaks.
 //!
-//! It is multiplexed: all commands of the process share it, without a checkout. While it is down, commands fail at
+//! It is multiplexed: all commands of the process share it, without a checkout. A thread that has a runtime of its own, as a
+//! worker of an HTTP server, has one to itself beside it, whose replies wake no other thread. While it is down, commands fail at
 //! once, so that a read pays nothing for a Redis that isn't there.
 
 mod dialer;
+mod near;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
@@ -16,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 pub(crate) use self::dialer::{Connection, Dialer};
+use self::near::{Line, Near};
 use crate::breaker::Breaker;
 use crate::clock::Clock;
 
@@ -75,8 +78,7 @@ enum State {
 }
 
 struct Live {
-    connection: Connection,
-    timeouts: AtomicU32,
+    near: Near,
     broken: Notify,
 }
 
@@ -132,7 +134,8 @@ impl Link {
             db.operation.name = name,
         );
         let started = Instant::now();
-        let mut connection = live.connection.clone();
+        let line = live.near.line();
+        let mut connection = line.connection.clone();
         let answer = timeout(self.command_limit, command.query_async(&mut connection))
             .instrument(span.clone())
             .await;
@@ -143,7 +146,7 @@ impl Link {
             Ok(Err(error)) => Err(classify(error)),
             Err(_) => Err(Unreachable::TooSlow),
         };
-        self.judge(&live, &outcome, took);
+        self.judge(&live, line, &outcome, took);
         if outcome.is_err() {
             span.record("otel.status_code", "ERROR");
         }
@@ -151,12 +154,12 @@ impl Link {
     }
 
     /// Tells the breaker and the connection's keeper what a command's outcome says of Redis.
-    fn judge<T>(&self, live: &Live, outcome: &Result<T, Unreachable>, took: Duration) {
+    fn judge<T>(&self, live: &Live, line: &Line, outcome: &Result<T, Unreachable>, took: Duration) {
         match outcome {
             Ok(_) | Err(Unreachable::NoScript | Unreachable::Refused(_)) => {
                 // Written only when there is something to forget: the cache line is shared by all workers.
-                if live.timeouts.load(Ordering::Relaxed) > 0 {
-                    live.timeouts.store(0, Ordering::Relaxed);
+                if line.timeouts.load(Ordering::Relaxed) > 0 {
+                    line.timeouts.store(0, Ordering::Relaxed);
                 }
                 self.breaker.succeeded(Instant::now());
             }
@@ -164,14 +167,14 @@ impl Link {
             Err(Unreachable::TooSlow) if took > self.command_limit * 2 => {}
             Err(Unreachable::TooSlow) => {
                 self.breaker.failed(Instant::now(), rand::random());
-                if live.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS_IN_A_ROW {
+                if line.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS_IN_A_ROW {
                     live.broken.notify_one();
                 }
             }
             Err(Unreachable::Failed(error)) => {
                 self.breaker.failed(Instant::now(), rand::random());
                 // A cluster's client replaces the connections to its nodes itself, one by one.
-                if error.is_unrecoverable_error() && matches!(live.connection, Connection::Single(_)) {
+                if error.is_unrecoverable_error() && matches!(line.connection, Connection::Single(_)) {
                     live.broken.notify_one();
                 }
             }
@@ -203,8 +206,7 @@ async fn keep_up(dialer: Dialer, clock: Arc<Clock>, state: watch::Sender<State>)
                 tracing::info!("connected to redis");
                 (pause, complained) = (BACKOFF.0, false);
                 let live = Arc::new(Live {
-                    connection,
-                    timeouts: AtomicU32::new(0),
+                    near: Near::new(connection, dialer.clone(), Arc::clone(&clock)),
                     broken: Notify::new(),
                 });
                 state.send_replace(State::Up(Arc::clone(&live)));

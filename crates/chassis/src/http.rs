@@ -29,11 +29,11 @@ pub(crate) async fn serve(
     let tls = process.listeners().at("HTTP_ADDR", args.http_addr)?;
     let listening = process.readiness("http");
     let shutdown = process.shutdown();
-    let observer = Observer::new(request_ids, shutdown.clone());
+    let for_workers = shutdown.clone();
     let max_body = args.http_max_body_bytes;
 
     let mut server = HttpServer::new(move || {
-        let observer = observer.clone();
+        let observer = Observer::new(request_ids, for_workers.clone());
         App::new()
             .configure(|config| limits(config, max_body))
             .default_service(web::to(no_route))

@@ -93,14 +93,33 @@ pub(crate) struct Correlation;
 
 impl<'writer> FormatFields<'writer> for Correlation {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut found = Fields::default();
-        fields.record(&mut found);
-        for (name, value) in found.others {
-            if matches!(name, "request_id" | "event_id") {
-                write!(writer, ",\"{name}\":{value}")?;
-            }
+        let mut correlating = Correlating {
+            writer: &mut writer,
+            written: Ok(()),
+        };
+        fields.record(&mut correlating);
+        correlating.written
+    }
+}
+
+/// Writes what ties lines together, and looks at nothing else: every request makes a span.
+struct Correlating<'a, 'writer> {
+    writer: &'a mut Writer<'writer>,
+    written: fmt::Result,
+}
+
+impl Visit for Correlating<'_, '_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if matches!(field.name(), "request_id" | "event_id") {
+            self.record_str(field, &format!("{value:?}"));
         }
-        Ok(())
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if matches!(field.name(), "request_id" | "event_id") && self.written.is_ok() {
+            let value = serde_json::Value::from(value);
+            self.written = write!(self.writer, ",\"{}\":{value}", field.name());
+        }
     }
 }
 

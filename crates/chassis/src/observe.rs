@@ -1,6 +1,9 @@
 //! What happens to every request around its handler: request id, server span, metrics, the problem body, and the lame duck's farewell.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -9,6 +12,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _};
+use metrics::Histogram;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
@@ -56,10 +60,12 @@ impl RequestIds {
     }
 }
 
+/// What one worker's requests share.
 #[derive(Clone)]
 pub(crate) struct Observer {
     request_ids: RequestIds,
     shutdown: Shutdown,
+    durations: Rc<Durations>,
 }
 
 impl Observer {
@@ -67,7 +73,34 @@ impl Observer {
         Observer {
             request_ids,
             shutdown,
+            durations: Rc::default(),
         }
+    }
+}
+
+/// The histograms of this worker's requests, by route, method and status. Finding one by its name and labels costs more than what
+/// is recorded in it; the labels are few.
+#[derive(Default)]
+struct Durations(RefCell<HashMap<String, HashMap<(&'static str, StatusCode), Histogram>>>);
+
+impl Durations {
+    fn record(&self, method: &'static str, route: &str, status: StatusCode, seconds: f64) {
+        let mut by_route = self.0.borrow_mut();
+        if let Some(duration) = by_route.get(route).and_then(|route| route.get(&(method, status))) {
+            duration.record(seconds);
+            return;
+        }
+        let duration = metrics::histogram!(
+            "http_server_request_duration_seconds",
+            "http_request_method" => method,
+            "http_route" => route.to_owned(),
+            "http_response_status_code" => status.as_u16().to_string(),
+        );
+        duration.record(seconds);
+        by_route
+            .entry(route.to_owned())
+            .or_default()
+            .insert((method, status), duration);
     }
 }
 
@@ -87,12 +120,22 @@ pub(crate) async fn observe(
     };
     let span = server_span(method, scheme, request_id, request.headers());
 
-    let response = match next.call(request).instrument(span.clone()).await {
+    let called = async { (next.call(request).await, trace::is_unsampled()) };
+    let (outcome, is_unsampled) = called.instrument(span.clone()).await;
+    let record = |route: &str, status: StatusCode| {
+        let seconds = started.elapsed().as_secs_f64();
+        observer.durations.record(method, route, status, seconds);
+        // Nobody would see it, and it is dearer than all else here.
+        if !is_unsampled {
+            describe(&span, method, route, status);
+        }
+    };
+    let response = match outcome {
         Ok(response) => response.map_into_boxed_body(),
         // Only a middleware inside this one answers so, and the request is gone with it; actix makes the answer.
         Err(error) => {
             let status = error.as_response_error().status_code();
-            record(&span, method, "unmatched", status, started);
+            record("unmatched", status);
             if status.is_server_error() {
                 span.record("error.type", status.as_str());
             }
@@ -104,7 +147,7 @@ pub(crate) async fn observe(
         .request()
         .match_pattern()
         .unwrap_or_else(|| "unmatched".to_owned());
-    record(&span, method, &route, response.status(), started);
+    record(&route, response.status());
     if response.status().is_server_error() {
         span.in_scope(|| log_failure(method, &route, &response));
     } else {
@@ -112,7 +155,8 @@ pub(crate) async fn observe(
         span.in_scope(|| tracing::debug!(method, route, status, "answered"));
     }
     let mut response = as_problem(response, request_id);
-    if let Ok(value) = HeaderValue::try_from(request_id.to_string()) {
+    let mut buffer = Uuid::encode_buffer();
+    if let Ok(value) = HeaderValue::from_str(request_id.0.hyphenated().encode_lower(&mut buffer)) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     if observer.shutdown.is_lame_duck() {
@@ -164,20 +208,13 @@ fn server_span(
     span
 }
 
-fn record(span: &Span, method: &'static str, route: &str, status: StatusCode, started: Instant) {
+fn describe(span: &Span, method: &'static str, route: &str, status: StatusCode) {
     trace::rename(span, format!("{method} {route}"));
     span.record("http.route", route);
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
     }
-    metrics::histogram!(
-        "http_server_request_duration_seconds",
-        "http_request_method" => method,
-        "http_route" => route.to_owned(),
-        "http_response_status_code" => status.as_u16().to_string(),
-    )
-    .record(started.elapsed().as_secs_f64());
 }
 
 /// One line for each 5xx. 500 is a bug that someone must look at; the others (a dependency is down, a deadline passed) have alerts.

@@ -1,8 +1,7 @@
 //! W3C trace context as text, for what carries no HTTP headers of its own making: a database row, a Kafka header, a client's request.
 
-use std::collections::HashMap;
-
-use opentelemetry::propagation::TextMapPropagator as _;
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
@@ -27,14 +26,35 @@ pub fn traceparent(span: &Span) -> Option<String> {
 ///
 /// Works only before `span` is entered for the first time or asked for its own [`traceparent`].
 pub fn set_parent(span: &Span, traceparent: &str) {
-    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
-    let context = TraceContextPropagator::new().extract(&carrier);
+    let context = TraceContextPropagator::new().extract(&Carrier(traceparent));
     if !context.span().span_context().is_valid() {
         return;
     }
     if let Err(error) = span.set_parent(context) {
         tracing::debug!(%error, "the span keeps its own parent");
     }
+}
+
+/// The one header that there is.
+struct Carrier<'a>(&'a str);
+
+impl Extractor for Carrier<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == "traceparent").then_some(self.0)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent"]
+    }
+}
+
+/// Whether this is in a trace that nobody will see: what a span would record of it is thrown away.
+pub(crate) fn is_unsampled() -> bool {
+    Context::map_current(|context| {
+        let span = context.span();
+        let span = span.span_context();
+        span.is_valid() && !span.is_sampled()
+    })
 }
 
 /// Gives `span` another name where it is exported. Recording `otel.name` does nothing once a span was entered.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
-use lab::benches::{Bench, api, idle, outbox_write, relay_drain, relay_latency, smoke};
+use lab::benches::{Bench, api, cache_read, idle, outbox_write, relay_drain, relay_latency, smoke, stampede};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
 use lab::scenarios::{Scenario, kafka_down, kill, relay_kill, roll};
@@ -39,6 +39,12 @@ enum Verb {
         #[command(flatten)]
         output: Output,
     },
+    /// The bare handler of `bench cache-read`, which starts it
+    #[command(hide = true)]
+    CacheReadFloor,
+    /// One of the reading processes of `bench stampede`, which starts them
+    #[command(hide = true)]
+    StampedeReader,
     /// Generate requests from the API's document and hold the answers against it, on a stack of its own: schemathesis, with all
     /// its checks
     Fuzz(fuzz::Plan),
@@ -92,6 +98,8 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Bench::RelayLatency(plan) => bench_relay_latency(plan, &output).await,
             Bench::Idle(plan) => bench_idle(plan, &output).await,
             Bench::Api(plan) => bench_api(plan, &output).await,
+            Bench::CacheRead(plan) => bench_cache_read(plan, &output).await,
+            Bench::Stampede(plan) => bench_stampede(&plan, &output).await,
             Bench::OutboxWrite(plan) => bench_outbox_write(plan, &output).await,
         },
         Verb::Chaos { which, output } => match which {
@@ -100,6 +108,14 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Scenario::KafkaDown(plan) => chaos_kafka_down(plan, &output).await,
             Scenario::Roll(plan) => chaos_roll(plan, &output).await,
         },
+        Verb::CacheReadFloor => {
+            cache_read::serve_floor().await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::StampedeReader => {
+            stampede::read().await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Fuzz(plan) => fuzz_api(plan).await,
         Verb::Ledger { wait, output } => {
             let sources = Sources::of_running(&stack::find_root()?)?;
@@ -185,6 +201,32 @@ async fn bench_outbox_write(plan: outbox_write::Plan, output: &Output) -> anyhow
     arena.down().await;
     print(&report?, output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn bench_cache_read(plan: cache_read::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-cache-read")?;
+    let options = folder.options(&binaries)?;
+    let arena = cache_read::arena(folder, options).await?;
+    let lab = std::env::current_exe().context("cannot tell where this program is")?;
+    let report = cache_read::run(&arena, &lab, plan).await;
+    arena.down().await;
+    let report = report?;
+    print(&report, output)?;
+    Ok(exit_code(report.failures().is_empty()))
+}
+
+async fn bench_stampede(plan: &stampede::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("bench-stampede")?;
+    let options = folder.options(&binaries)?;
+    let arena = Arena::servers(folder, options).await?;
+    let lab = std::env::current_exe().context("cannot tell where this program is")?;
+    let report = stampede::run(&arena.stack.redis_url("admin"), &lab, plan).await;
+    arena.down().await;
+    let report = report?;
+    print(&report, output)?;
+    Ok(exit_code(report.failures().is_empty()))
 }
 
 async fn chaos_kill(plan: kill::Plan, output: &Output) -> anyhow::Result<ExitCode> {

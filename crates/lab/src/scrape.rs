@@ -14,13 +14,30 @@ impl Scrape {
             .timeout(Duration::from_secs(2))
             .build()?;
         let answer = client.get(format!("{admin}/metrics")).send().await?;
-        let text = answer.error_for_status()?.text().await?;
+        Ok(Scrape::read(&answer.error_for_status()?.text().await?))
+    }
+
+    /// What is in Prometheus's text format.
+    pub(crate) fn read(text: &str) -> Scrape {
         let series = text.lines().filter(|line| !line.starts_with('#'));
         let parsed = series.filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))
         });
-        Ok(Scrape(parsed.collect()))
+        Scrape(parsed.collect())
+    }
+
+    /// The counters whose names begin so, by series.
+    pub(crate) fn counters(self, prefix: &str) -> impl Iterator<Item = (String, f64)> {
+        let is_counter = |series: &str| {
+            series
+                .split('{')
+                .next()
+                .is_some_and(|name| name.ends_with("_total"))
+        };
+        self.0
+            .into_iter()
+            .filter(move |(series, _)| series.starts_with(prefix) && is_counter(series))
     }
 
     /// The sum over the series of this name that have this label.

@@ -126,6 +126,11 @@ impl Stack {
         self.until_ready(vec![(name.to_owned(), replica)]).await
     }
 
+    /// What replicas that are started from now on are told beside what every one is.
+    pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.options.env = environment;
+    }
+
     /// SIGKILL; the replica is gone when this returns.
     pub fn kill(&mut self, name: &str, replica: u16) -> anyhow::Result<()> {
         self.take(name, replica).map(drop)

@@ -15,6 +15,7 @@ mod scripts;
 mod server;
 mod shelf;
 mod tail;
+mod threads;
 mod tls;
 mod trouble;
 mod wrong;

@@ -2,7 +2,7 @@
 //! the same server. Sender, app-service and servers share one machine, so only ratios mean something elsewhere.
 
 mod order_path;
-mod people;
+pub(crate) mod people;
 mod report;
 mod round;
 

@@ -3,6 +3,7 @@
 pub mod api;
 mod backlog;
 mod bare;
+pub mod cache_read;
 mod cpu;
 mod direct;
 pub mod idle;
@@ -12,6 +13,7 @@ pub mod relay_latency;
 mod replay;
 mod signer;
 pub mod smoke;
+pub mod stampede;
 pub(crate) mod unlimited;
 
 use clap::Subcommand;
@@ -29,6 +31,10 @@ pub enum Bench {
     Idle(idle::Plan),
     /// Every endpoint of app-service, and the order path against pgbench running the same SQL
     Api(api::Plan),
+    /// A cached read of app-service against a bare handler that does one Redis GET of the same bytes
+    CacheRead(cache_read::Plan),
+    /// What expiries and invalidations cost in loads, and who waits for them, against naive cache-aside
+    Stampede(stampede::Plan),
     /// What the outbox costs an order: over HTTP, and by pgbench with the same SQL and without the insert into the outbox
     OutboxWrite(outbox_write::Plan),
 }

@@ -17,6 +17,7 @@ mod roll;
 mod settings;
 mod shop;
 mod sockets;
+mod stampede;
 mod start;
 mod telemetry;
 mod tls;

@@ -74,7 +74,7 @@ impl Person {
     }
 }
 
-pub(super) fn product(name: &str) -> Value {
+pub(crate) fn product(name: &str) -> Value {
     json!({
         "sku": name, "name": "A product of the lab", "description": "sold by the lab", "price_minor": 1250,
         "currency": "EUR", "quantity": 500_000, "status": "active",
