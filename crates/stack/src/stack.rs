@@ -126,6 +126,11 @@ impl Stack {
         self.until_ready(vec![(name.to_owned(), replica)]).await
     }
 
+    /// Processes that are started from now on have this in their environment, whatever the stack would say.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.options.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// SIGKILL; the replica is gone when this returns.
     pub fn kill(&mut self, name: &str, replica: u16) -> anyhow::Result<()> {
         self.take(name, replica).map(drop)
