@@ -6,7 +6,8 @@ use cache::{Tail, TailError};
 use outbox::{Identity, Page, Row, Sink, SinkError, Watermark};
 use time::OffsetDateTime;
 
-use crate::cached::{Cached, Change};
+use crate::cached::{Cached, Change, Old};
+use crate::meters::InvalidationLag;
 
 /// How long the cache may hold an entry, with a margin for clocks. What was committed before that is in no entry.
 pub(crate) const CACHE_MEMORY: Duration = Duration::from_secs(10 * 60);
@@ -14,12 +15,20 @@ pub(crate) const CACHE_MEMORY: Duration = Duration::from_secs(10 * 60);
 pub(crate) struct Invalidator {
     cached: Cached,
     redis: Tail,
+    lag: InvalidationLag,
+    /// What was committed before that is applied again, and says nothing of how long an invalidation takes.
+    lost_at: OffsetDateTime,
 }
 
 impl Invalidator {
     pub(crate) fn new(cached: Cached) -> Invalidator {
         let redis = cached.tail();
-        Invalidator { cached, redis }
+        Invalidator {
+            cached,
+            redis,
+            lag: InvalidationLag::by("tail"),
+            lost_at: OffsetDateTime::UNIX_EPOCH,
+        }
     }
 }
 
@@ -32,7 +41,14 @@ impl Sink for Invalidator {
         self.cached
             .reapply(&mut self.redis, rows.iter().map(change))
             .await
-            .map_err(unacknowledged)
+            .map_err(unacknowledged)?;
+        let now = OffsetDateTime::now_utc();
+        for row in rows.iter().filter(|row| row.occurred_at() >= self.lost_at) {
+            if Old::of([change(row)]).is_some() {
+                self.lag.record((now - row.occurred_at()).as_seconds_f64());
+            }
+        }
+        Ok(())
     }
 
     async fn identity(&mut self) -> Result<Identity, SinkError> {
@@ -45,6 +61,7 @@ impl Sink for Invalidator {
 
     async fn lost(&mut self) -> Result<(), SinkError> {
         tracing::warn!("redis may have forgotten invalidations; they are applied again");
+        self.lost_at = OffsetDateTime::now_utc();
         self.redis.withdraw().await.map_err(unacknowledged)
     }
 

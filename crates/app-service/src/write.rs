@@ -1,6 +1,6 @@
 //! Changing something: the only place that commits.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chassis::{Problem, trace};
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager as _};
@@ -17,6 +17,7 @@ use crate::cached::{Change, Old};
 use crate::call::Call;
 use crate::checkout::{Checkout, Pool};
 use crate::idempotency::{Claim, Use};
+use crate::meters::InvalidationLag;
 use crate::post::Post;
 use crate::problems::{IDEMPOTENCY_KEY_IN_USE, IDEMPOTENCY_KEY_REUSED, OUTCOME_UNKNOWN};
 use crate::read::observed;
@@ -207,7 +208,11 @@ async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<Option
         return Ok(None);
     };
     // The caller waits for a moment only; the attempt goes on.
-    let invalidating = async move { app.cached.invalidate(&old).await };
+    let committed = Instant::now();
+    let invalidating = async move {
+        app.cached.invalidate(&old).await;
+        InvalidationLag::by("inline").record(committed.elapsed().as_secs_f64());
+    };
     Ok(Some(tokio::spawn(invalidating.in_current_span())))
 }
 

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use lab::benches::{Bench, api, cache_read, idle, outbox_write, relay_drain, relay_latency, smoke, stampede};
 use lab::ledger::sources::Sources;
 use lab::ledger::{Ledger, Verdict};
-use lab::scenarios::{Scenario, kafka_down, kill, relay_kill, roll};
+use lab::scenarios::{Scenario, cache, kafka_down, kill, redis_trouble, relay_kill, roll};
 use lab::{Arena, Folder, fuzz};
 use serde::Serialize;
 
@@ -106,6 +106,8 @@ async fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             Scenario::Kill(plan) => chaos_kill(plan, &output).await,
             Scenario::RelayKill(plan) => chaos_relay_kill(plan, &output).await,
             Scenario::KafkaDown(plan) => chaos_kafka_down(plan, &output).await,
+            Scenario::Cache(plan) => chaos_cache(plan, &output).await,
+            Scenario::RedisTrouble(plan) => chaos_redis_trouble(plan, &output).await,
             Scenario::Roll(plan) => chaos_roll(plan, &output).await,
         },
         Verb::CacheReadFloor => {
@@ -261,6 +263,32 @@ async fn chaos_kafka_down(plan: kafka_down::Plan, output: &Output) -> anyhow::Re
     let options = folder.options(&binaries)?;
     let mut arena = Arena::servers(folder, options).await?;
     let report = kafka_down::run(&mut arena.stack, plan).await;
+    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
+}
+
+async fn chaos_cache(plan: cache::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("chaos-cache")?;
+    let mut options = folder.options(&binaries)?;
+    options.fsync = false;
+    let mut arena = Arena::servers(folder, options).await?;
+    let report = cache::run(&mut arena, plan).await;
+    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    finish(arena, passed).await;
+    print(&report?, output)?;
+    Ok(exit_code(passed))
+}
+
+async fn chaos_redis_trouble(plan: redis_trouble::Plan, output: &Output) -> anyhow::Result<ExitCode> {
+    let binaries = build()?;
+    let folder = Folder::make("chaos-redis-trouble")?;
+    let mut options = folder.options(&binaries)?;
+    options.fsync = false;
+    let mut arena = Arena::servers(folder, options).await?;
+    let report = redis_trouble::run(&mut arena, plan).await;
     let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
     finish(arena, passed).await;
     print(&report?, output)?;

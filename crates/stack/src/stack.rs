@@ -126,7 +126,7 @@ impl Stack {
         self.until_ready(vec![(name.to_owned(), replica)]).await
     }
 
-    /// What replicas that are started from now on are told beside what every one is.
+    /// What processes that are started from now on have in their environment, whatever the stack would say.
     pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
         self.options.env = environment;
     }

@@ -1,4 +1,4 @@
-//! Real servers for tests; a dev-dependency only.
+//! Real servers for tests, and checkers for tests and the lab.
 //!
 //! `cargo stack test` starts the servers and says through the environment where they are. Every test makes what it needs anew (a
 //! [`Database`], a [`topic`]) and so shares nothing with the others. Everything here panics when it fails, because only a test calls it.
@@ -7,19 +7,23 @@ mod broker;
 mod certificates;
 mod database;
 mod eventually;
+mod history;
 mod https;
 mod judge;
 mod kafka;
 mod produce;
+mod proxy;
 
 pub use broker::{Broker, Listener};
 pub use certificates::{Authority, Identity};
 pub use database::Database;
 pub use eventually::eventually;
+pub use history::{Begun, History, Stale};
 pub use https::https_get;
 pub use judge::{Verdict, Version, judge};
 pub use kafka::{kafka_args, topic, topic_as};
 pub use produce::{produce, produce_as};
+pub use proxy::{Mood, Proxy};
 
 fn address(name: &str) -> String {
     std::env::var(name)

@@ -12,6 +12,7 @@ mod customers;
 mod expiry;
 mod idempotency;
 mod orders;
+mod outages;
 mod pages;
 mod preconditions;
 mod shop;

@@ -9,7 +9,6 @@ mod history;
 mod lists;
 mod loaders;
 mod operator;
-mod proxy;
 mod reads;
 mod scripts;
 mod server;

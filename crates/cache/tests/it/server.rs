@@ -1,6 +1,7 @@
 //! A Redis of a test's own.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,7 @@ impl Server {
 }
 
 /// A cluster's nodes talk to each other on the port 10,000 higher.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     (0..100)
         .map(|_| {
             TcpListener::bind("127.0.0.1:0")
@@ -91,18 +92,21 @@ fn free_port() -> u16 {
         .unwrap()
 }
 
-fn launch(port: u16, settings: &[String], home: &TempDir) -> Option<Child> {
+/// `PLUMBLINE_REDIS_SERVER` names another release to try: Redis 7 and 8, Valkey.
+pub(crate) fn program() -> PathBuf {
     let root = stack::find_root().unwrap();
-    let program = match std::env::var_os("PLUMBLINE_REDIS_SERVER") {
-        // To try another release: Redis 7 and 8, Valkey.
+    match std::env::var_os("PLUMBLINE_REDIS_SERVER") {
         Some(program) => program.into(),
         None => {
             Artifacts::fetch(&root, &stack::target_dir(&root), |_| {})
                 .unwrap()
                 .redis
         }
-    };
-    let mut child = Command::new(program)
+    }
+}
+
+fn launch(port: u16, settings: &[String], home: &TempDir) -> Option<Child> {
+    let mut child = Command::new(program())
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no"])
         .args(settings)

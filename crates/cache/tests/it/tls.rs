@@ -1,16 +1,16 @@
 //! A Redis of the test's own, with TLS and certificates made for the run, and a password that changes under way.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use cache::{Cache, CacheArgs};
 use clap::Parser as _;
-use deadpool_redis::redis::{Client, TlsCertificates, Value, cmd};
+use deadpool_redis::redis::{Client, TlsCertificates, Value, cmd, from_redis_value};
 use testkit::{Authority, Identity, eventually};
 use uuid::Uuid;
 
-use crate::shelf::{BYPASSED, HIT, Shelf, found, lasting, read};
+use crate::server::{free_port, program};
+use crate::shelf::{BYPASSED, HIT, STORED, Shelf, found, lasting, read};
 
 #[derive(clap::Parser)]
 struct Arguments {
@@ -43,14 +43,32 @@ struct Server {
 impl Server {
     /// With the user `app`, whose password is `one`, and the user `default`, who may do everything.
     async fn start(authority: &Authority, identity: Identity, asks_for_clients: bool) -> Server {
-        let root = stack::find_root().unwrap();
-        let artifacts = stack::Artifacts::fetch(&root, &stack::target_dir(&root), |_| {}).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let child = Command::new(artifacts.redis)
+        Server::start_on(free_port(), authority, identity, asks_for_clients, &[]).await
+    }
+
+    /// One of a cluster's nodes, which speak TLS to each other too.
+    async fn node(authority: &Authority) -> Server {
+        let (port, identity) = (free_port(), authority.server(&["127.0.0.1"]));
+        let file = format!("nodes-{port}.conf");
+        let cluster = [
+            "--cluster-enabled",
+            "yes",
+            "--tls-cluster",
+            "yes",
+            "--cluster-config-file",
+            &file,
+        ];
+        Server::start_on(port, authority, identity, false, &cluster).await
+    }
+
+    async fn start_on(
+        port: u16,
+        authority: &Authority,
+        identity: Identity,
+        asks_for_clients: bool,
+        more: &[&str],
+    ) -> Server {
+        let child = Command::new(program())
             .current_dir(authority.dir())
             .args([
                 "--bind",
@@ -72,6 +90,7 @@ impl Server {
             .args(["--tls-auth-clients", if asks_for_clients { "yes" } else { "no" }])
             .args(["--user", "app", "on", ">one", "~*", "+@all"])
             .args(["--requirepass", "admin"])
+            .args(more)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -92,7 +111,7 @@ impl Server {
     }
 
     /// Runs a command as the administrator.
-    async fn administer(&self, authority: &Authority, words: &[&str]) {
+    async fn administer(&self, authority: &Authority, words: &[&str]) -> Value {
         let certificates = TlsCertificates {
             client_tls: None,
             root_cert: Some(std::fs::read(authority.ca()).unwrap()),
@@ -101,7 +120,7 @@ impl Server {
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut command = cmd(words[0]);
         command.arg(&words[1..]);
-        command.query_async::<Value>(&mut connection).await.unwrap();
+        command.query_async(&mut connection).await.unwrap()
     }
 }
 
@@ -227,4 +246,55 @@ async fn a_rotated_password_and_a_rotated_ca_are_used_from_the_next_connection_o
     until("the other CA does not know this server", BYPASSED).await;
     std::fs::copy(ours.ca(), &ca_file).unwrap();
     until("the right CA is used", HIT).await;
+}
+
+#[tokio::test]
+async fn the_nodes_of_a_cluster_are_reached_with_tls() {
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    let nodes = [Server::node(&ours).await, Server::node(&ours).await];
+    for (number, node) in nodes.iter().enumerate() {
+        let slots = (number * 8_192..(number + 1) * 8_192).map(|slot| slot.to_string());
+        let command: Vec<String> = ["CLUSTER", "ADDSLOTS"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(slots)
+            .collect();
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        node.administer(&ours, &command).await;
+    }
+    let port = nodes[1].port.to_string();
+    nodes[0]
+        .administer(&ours, &["CLUSTER", "MEET", "127.0.0.1", &port])
+        .await;
+    eventually("the cluster is whole", async || {
+        for node in &nodes {
+            let info = node.administer(&ours, &["CLUSTER", "INFO"]).await;
+            let info: String = from_redis_value(info).unwrap();
+            if !info.contains("cluster_state:ok") || !info.contains("cluster_known_nodes:2") {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+
+    let url = format!("rediss-cluster://app:one@127.0.0.1:{}", nodes[0].port);
+    let trusting = async |ca: &Path| {
+        let args = settings(&["--redis-url", &url, "--redis-ca-file", text(ca)]);
+        Cache::start(&args, 4).await.unwrap()
+    };
+    let rows = Shelf::<1>::default();
+    let shelf = rows.of(&trusting(&ours.ca()).await, lasting());
+    let stranger = rows.of(&trusting(&other.ca()).await, lasting());
+    for _ in 0..40 {
+        let key = Uuid::now_v7();
+        rows.put(key, 1, "mug");
+        assert_eq!(read(&shelf, key).await, found(1, "mug", STORED));
+        assert_eq!(read(&shelf, key).await, found(1, "mug", HIT));
+        assert_eq!(read(&stranger, key).await, found(1, "mug", BYPASSED));
+    }
+    for node in &nodes {
+        let keys: i64 = from_redis_value(node.administer(&ours, &["DBSIZE"]).await).unwrap();
+        assert!(keys > 0, "a master holds nothing");
+    }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use cache::{CacheArgs, Lookup, Namespace, Unavailable};
 use futures_util::future::join_all;
 use rustix::process::Signal;
+use testkit::{Mood, Proxy};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::proxy::{Mood, Proxy};
 use crate::server::Server;
 use crate::shelf::{BYPASSED, HIT, LOCAL, Shelf, found, lasting, process, read, redis, settings, version};
 
@@ -45,11 +45,11 @@ async fn a_redis_that_accepts_and_never_answers_is_treated_as_down() {
 
 #[tokio::test]
 async fn reads_survive_a_redis_that_stops_answering_and_hit_again_when_it_is_back() {
-    let proxy = Proxy::before(&redis()).await;
+    let proxy = Proxy::before(&redis()).await.unwrap();
     let rows = Shelf::<1>::default();
     let hurried = CacheArgs {
         redis_command_timeout: Duration::from_millis(25),
-        ..settings(&proxy.url)
+        ..settings(proxy.url())
     };
     let shelf = rows.of(&process(&hurried).await, lasting());
     let key = Uuid::now_v7();
@@ -60,7 +60,7 @@ async fn reads_survive_a_redis_that_stops_answering_and_hit_again_when_it_is_bac
     .await;
 
     for mood in [Mood::Silent, Mood::Closed] {
-        proxy.mood.send_replace(mood);
+        proxy.set(mood);
         testkit::eventually("redis is out of reach", async || {
             (read(&shelf, key).await == found(1, "mug", LOCAL)).then_some(())
         })
@@ -70,7 +70,7 @@ async fn reads_survive_a_redis_that_stops_answering_and_hit_again_when_it_is_bac
             assert_eq!((version, body.as_str()), (1, "mug"));
             assert!(how == LOCAL || how == BYPASSED, "{how}");
         }
-        proxy.mood.send_replace(Mood::Open);
+        proxy.set(Mood::Open);
         testkit::eventually("redis is used again", async || {
             (read(&shelf, key).await == found(1, "mug", HIT)).then_some(())
         })
@@ -113,7 +113,7 @@ impl Patient {
             ("user", "default on >secret ~* &* +@all"),
         ]);
         let url = format!("redis://default:secret@127.0.0.1:{}", server.port);
-        let proxy = Proxy::before(&url).await;
+        let proxy = Proxy::before(&url).await.unwrap();
         Patient { server, proxy }
     }
 
@@ -130,19 +130,15 @@ impl Patient {
         match fault {
             Fault::Killed => self.server.kill(),
             Fault::Stopped => self.server.signal(Signal::STOP),
-            Fault::Slow => drop(
-                self.proxy
-                    .mood
-                    .send_replace(Mood::Slow(Duration::from_millis(200))),
-            ),
+            Fault::Slow => self.proxy.set(Mood::Slow(Duration::from_millis(200))),
             Fault::Full => self.ask(&["CONFIG", "SET", "maxmemory", "1"]),
             Fault::RefusesWrites => self.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]),
             Fault::WrongPassword => {
                 self.ask(&["ACL", "SETUSER", "other", "on", ">other", "~*", "+@all"]);
                 self.ask(&["ACL", "SETUSER", "default", "resetpass", ">changed"]);
                 // As a server that was started with another password; the connections there are end.
-                self.proxy.mood.send_replace(Mood::Closed);
-                self.proxy.mood.send_replace(Mood::Open);
+                self.proxy.set(Mood::Closed);
+                self.proxy.set(Mood::Open);
             }
             Fault::ReplacedByAnEmptyOne => self.server.replace(),
             Fault::Flushed => self.ask(&["FLUSHALL"]),
@@ -153,7 +149,7 @@ impl Patient {
         match fault {
             Fault::Killed => self.server.replace(),
             Fault::Stopped => self.server.signal(Signal::CONT),
-            Fault::Slow => drop(self.proxy.mood.send_replace(Mood::Open)),
+            Fault::Slow => self.proxy.set(Mood::Open),
             Fault::Full => self.ask(&["CONFIG", "SET", "maxmemory", "8mb"]),
             Fault::RefusesWrites => self.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]),
             Fault::WrongPassword => {
@@ -198,7 +194,7 @@ async fn check(fault: Fault) {
     rows.slow(Duration::from_millis(2));
     let hurried = CacheArgs {
         redis_command_timeout: Duration::from_millis(25),
-        ..settings(&patient.proxy.url)
+        ..settings(patient.proxy.url())
     };
     let shelf = rows.of(&process(&hurried).await, lasting());
     let keys: Arc<[Uuid]> = (0..20).map(|_| Uuid::now_v7()).collect();

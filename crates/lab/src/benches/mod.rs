@@ -11,7 +11,7 @@ pub mod outbox_write;
 pub mod relay_drain;
 pub mod relay_latency;
 mod replay;
-mod signer;
+pub(crate) mod signer;
 pub mod smoke;
 pub mod stampede;
 pub(crate) mod unlimited;

@@ -1,13 +1,17 @@
 //! Faults under load, each on a stack of its own.
 
+pub mod cache;
 pub mod committed;
 pub mod kafka_down;
 pub mod kill;
 mod prey;
+mod redis_admin;
+pub mod redis_trouble;
 pub mod relay_kill;
 pub mod relay_report;
 mod report;
 pub mod roll;
+mod storefront;
 
 use clap::Subcommand;
 
@@ -20,6 +24,11 @@ pub enum Scenario {
     RelayKill(relay_kill::Plan),
     /// Kafka down for a while, and writes go on
     KafkaDown(kafka_down::Plan),
+    /// Reads through the cache under writes, with Redis killed, flushed, evicting, full, stopped and restored, and app-service killed
+    /// between COMMIT and invalidation: nothing is read that had been invalidated
+    Cache(cache::Plan),
+    /// Reads through app-service with Redis killed, stopped, slow, full, refusing and replaced: none fails
+    RedisTrouble(redis_trouble::Plan),
     /// Rolling restart of gateway and app-service under load; every request is answered
     Roll(roll::Plan),
 }

@@ -43,12 +43,13 @@ const CONSUMER: [(&str, &str); 7] = [
     ("dead_letters", "gauge"),
 ];
 
-const APP_SERVICE: [(&str, &str); 5] = [
+const APP_SERVICE: [(&str, &str); 6] = [
     HTTP,
     ("messaging_client_sent_messages_total", "counter"),
     ("outbox_pending", "gauge"),
     ("outbox_oldest_age_seconds", "gauge"),
     ("cache_requests_total", "counter"),
+    ("cache_invalidation_lag_seconds", "histogram"),
 ];
 
 const GATEWAY: [(&str, &str); 2] = [HTTP, ("http_client_request_duration_seconds", "histogram")];
@@ -82,6 +83,7 @@ fn label_sets(metric: &str) -> &'static [&'static [&'static str]] {
         "db_client_operation_duration_seconds" => &[&["db_operation_name", "db_system_name"]],
         "db_client_connection_count" => &[&["state"]],
         "cache_requests_total" => &[&["namespace", "result"]],
+        "cache_invalidation_lag_seconds" => &[&["by"]],
         "messaging_client_consumed_messages_total" | "messaging_process_duration_seconds" => {
             &[&["messaging_destination_name"]]
         }

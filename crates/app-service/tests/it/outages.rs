@@ -1,0 +1,96 @@
+//! What is read while Redis or PostgreSQL is gone.
+
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use identity::Caller;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::shop::{Shop, answer, merchandiser};
+
+/// PostgreSQL is gone for everybody but `superuser`, or back.
+async fn postgresql(superuser: &mut AsyncPgConnection, up: bool) {
+    let switch = format!(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I ALLOW_CONNECTIONS {up}', current_database()); END $$;
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    );
+    superuser.batch_execute(&switch).await.unwrap();
+}
+
+#[tokio::test]
+async fn while_postgresql_is_down_what_is_cached_is_answered_and_the_rest_is_a_503() {
+    // A watermark of its own, which nobody confirms when the database is down: after 7 s entries have to be loaded again.
+    let scope = Uuid::now_v7().simple().to_string();
+    let shop = Shop::open_with(&[("CACHE_SCOPE", &scope), ("CACHE_STALENESS_BOUND", "7s")]).await;
+    let cached = format!("/v1/products/{}", shop.product(1, json!({})).await);
+    let never_read = format!("/v1/products/{}", shop.product(1, json!({})).await);
+    let read = async |path: &str| answer(shop.request(&Caller::anonymous(), Method::GET, path)).await;
+    testkit::eventually("it is cached", async || {
+        (read(&cached).await.header("cache-status") == "plumbline; hit").then_some(())
+    })
+    .await;
+
+    let mut superuser = shop.superuser().await;
+    postgresql(&mut superuser, false).await;
+    testkit::eventually("it is answered although it can't be loaded again", async || {
+        let reply = read(&cached).await.expect(StatusCode::OK);
+        assert_eq!(reply.body["price_minor"], 1250);
+        (reply.header("cache-status") == "plumbline; hit; detail=stale-if-error").then_some(())
+    })
+    .await;
+    let refused = read(&never_read).await.expect_problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), "1");
+    let change = shop
+        .request(&merchandiser(), Method::PATCH, &cached)
+        .json(&json!({"price_minor": 1}));
+    answer(change).await.expect_problem(503, "overloaded");
+
+    postgresql(&mut superuser, true).await;
+    shop.patch(&merchandiser(), &cached, json!({"price_minor": 1}))
+        .await
+        .expect(StatusCode::OK);
+    testkit::eventually("the change is read", async || {
+        let reply = read(&cached).await.expect(StatusCode::OK);
+        (reply.body["price_minor"] == 1).then_some(())
+    })
+    .await;
+    shop.get(&Caller::anonymous(), &never_read)
+        .await
+        .expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn more_loads_than_the_database_is_given_are_a_503_that_says_when_to_come_back() {
+    // One load at once, and a hundred that wait for it.
+    let settings = [("DB_MAX_CONNECTIONS", "2"), ("REDIS_URL", "redis://127.0.0.1:1")];
+    let shop = Shop::open_with(&settings).await;
+    let mut holder = shop.superuser().await;
+    holder
+        .batch_execute("BEGIN; LOCK TABLE product IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let mut replies: FuturesUnordered<_> = (0..150)
+        .map(|_| {
+            let path = format!("/v1/products/{}", Uuid::now_v7());
+            answer(shop.request(&Caller::anonymous(), Method::GET, &path))
+        })
+        .collect();
+    // They are refused while nothing moves.
+    for _ in 0..49 {
+        let refused = replies.next().await.unwrap().expect_problem(503, "overloaded");
+        assert_eq!(refused.header("retry-after"), "1");
+    }
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    let mut loaded = 0;
+    while let Some(reply) = replies.next().await {
+        match reply.status {
+            StatusCode::NOT_FOUND => loaded += 1,
+            // It had waited for a second.
+            _ => drop(reply.expect_problem(503, "overloaded")),
+        }
+    }
+    assert!(loaded > 0, "the one that loaded has its answer");
+}
