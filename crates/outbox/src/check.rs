@@ -60,10 +60,10 @@ impl<A: Aggregates> Check<A> {
                     }
                     Err(error) => {
                         tracing::warn!(
-                                                    error = format!("{error:#}"),
-                        error.type = "database",
-                                                    "could not compare versions with the outbox"
-                                                );
+                            error = format!("{error:#}"),
+                            error.type = "database",
+                            "could not compare versions with the outbox"
+                        );
                         backoff.wait(&mut stop).await;
                     }
                 }

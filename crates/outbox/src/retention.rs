@@ -48,10 +48,10 @@ impl Retention {
                 }
                 Err(error) => {
                     tracing::warn!(
-                                            error = format!("{error:#}"),
-                    error.type = "database",
-                                            "could not delete old rows of the outbox"
-                                        );
+                        error = format!("{error:#}"),
+                        error.type = "database",
+                        "could not delete old rows of the outbox"
+                    );
                     backoff.wait(stop).await;
                 }
             }
