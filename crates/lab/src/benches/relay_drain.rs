@@ -16,8 +16,9 @@ use crate::ledger::sources::Sources;
 use crate::spread::Spread;
 use crate::table::{Table, number};
 
-/// How often the end of the topic is looked at.
-const LOOK: Duration = Duration::from_millis(10);
+/// How often the end of the topic is looked at. Each look asks the broker about each partition, which is work that the bare producer
+/// does not share the machine with.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How long the relay may publish nothing before it is given up.
 const STALLED: Duration = Duration::from_secs(30);
