@@ -73,6 +73,16 @@ impl Authority {
         })
     }
 
+    /// The certificate of one of several servers that are each other's clients.
+    pub fn peer(&self, names: &[&str]) -> Identity {
+        self.sign(names, |params| {
+            params.extended_key_usages = vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ];
+        })
+    }
+
     /// A server's certificate whose time is over.
     pub fn expired_server(&self, names: &[&str]) -> Identity {
         self.sign(names, |params| {

@@ -10,14 +10,38 @@ use uuid::Uuid;
 
 use crate::shop::{Shop, answer, merchandiser};
 
-/// PostgreSQL is gone for everybody but `superuser`, or back.
-async fn postgresql(superuser: &mut AsyncPgConnection, up: bool) {
-    let switch = format!(
-        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I ALLOW_CONNECTIONS {up}', current_database()); END $$;
-         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    );
-    superuser.batch_execute(&switch).await.unwrap();
+/// The shop's database, as a superuser sees it from another one.
+struct Server {
+    conn: AsyncPgConnection,
+    database: String,
+}
+
+impl Server {
+    async fn of(shop: &Shop) -> Server {
+        let url = shop.database.superuser_url();
+        let (server, database) = url.rsplit_once('/').unwrap();
+        let elsewhere = format!("{server}/postgres");
+        Server {
+            conn: database::dedicated(&elsewhere, "test").await.unwrap(),
+            database: database.to_owned(),
+        }
+    }
+
+    /// From now on the database ends every connection and takes none.
+    async fn stop(&mut self) {
+        let database = &self.database;
+        let refuse = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false");
+        let end =
+            format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
+        for statement in [refuse, end] {
+            self.conn.batch_execute(&statement).await.unwrap();
+        }
+    }
+
+    async fn start(&mut self) {
+        let start = format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.database);
+        self.conn.batch_execute(&start).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -33,8 +57,8 @@ async fn while_postgresql_is_down_what_is_cached_is_answered_and_the_rest_is_a_5
     })
     .await;
 
-    let mut superuser = shop.superuser().await;
-    postgresql(&mut superuser, false).await;
+    let mut server = Server::of(&shop).await;
+    server.stop().await;
     testkit::eventually("it is answered although it can't be loaded again", async || {
         let reply = read(&cached).await.expect(StatusCode::OK);
         assert_eq!(reply.body["price_minor"], 1250);
@@ -48,7 +72,7 @@ async fn while_postgresql_is_down_what_is_cached_is_answered_and_the_rest_is_a_5
         .json(&json!({"price_minor": 1}));
     answer(change).await.expect_problem(503, "overloaded");
 
-    postgresql(&mut superuser, true).await;
+    server.start().await;
     shop.patch(&merchandiser(), &cached, json!({"price_minor": 1}))
         .await
         .expect(StatusCode::OK);

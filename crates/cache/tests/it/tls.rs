@@ -48,7 +48,7 @@ impl Server {
 
     /// One of a cluster's nodes, which speak TLS to each other too.
     async fn node(authority: &Authority) -> Server {
-        let (port, identity) = (free_port(), authority.server(&["127.0.0.1"]));
+        let (port, identity) = (free_port(), authority.peer(&["127.0.0.1"]));
         let file = format!("nodes-{port}.conf");
         let cluster = [
             "--cluster-enabled",

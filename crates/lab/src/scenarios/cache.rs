@@ -33,7 +33,7 @@ const CALM: Duration = Duration::from_secs(3);
 /// How much is read, and written meanwhile.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Plan {
-    /// Reads at least; all faults strike in turn, each at least once, until there are as many
+    /// Reads through Redis or from the database at least; all faults strike in turn, each at least once, until there are as many
     #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub reads: u64,
     /// Price changes per second, through app-service
@@ -88,7 +88,7 @@ async fn weather(mut storm: Storm<'_>, reads: u64) -> anyhow::Result<Vec<Struck>
     let mut struck = Vec::new();
     sleep(CALM).await;
     for (number, fault) in ALL.into_iter().cycle().enumerate() {
-        let so_far = storm.book.reads.load(Ordering::Relaxed);
+        let so_far = storm.book.reads();
         if number >= ALL.len() && so_far >= reads {
             break;
         }

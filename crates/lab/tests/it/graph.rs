@@ -73,7 +73,7 @@ fn a_forbidden_dependency_is_reported_with_its_rule_and_path() {
         (
             "gateway",
             "deadpool-redis",
-            r#"gateway → deadpool-redis: rule "deny.toml lets only cache depend on deadpool-redis: Redis is reached through the cache crate""#,
+            r#"gateway → deadpool-redis: rule "deny.toml lets only cache, lab depend on deadpool-redis: a process reaches Redis through the cache crate; the lab measures it against Redis alone""#,
         ),
         (
             "gateway",

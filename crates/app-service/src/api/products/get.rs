@@ -35,6 +35,8 @@ pub(crate) async fn get(
         Lookup::Found(entry) if cached::is_public(&entry) || call.caller.has(CATALOGUE_WRITE) => {
             Ok(Answer::cached(entry))
         }
+        // Without Cache-Status: a product that the caller may not see is cached for longer than an absence, which would tell
+        // the one from the other.
         Lookup::Found(_) | Lookup::Absent => Err(not_found("product")),
     }
 }

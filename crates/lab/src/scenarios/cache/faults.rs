@@ -73,12 +73,14 @@ impl Fault {
 pub(super) struct Struck {
     pub(super) fault: Fault,
     pub(super) began: Instant,
-    pub(super) ended: Instant,
     /// When Redis had lost what it had acknowledged, and answered again.
     pub(super) lost: Option<Instant>,
     /// When the invalidator had saved that, and when it had applied everything again.
     pub(super) noticed: Option<Instant>,
     pub(super) reapplied: Option<Instant>,
+    /// Reads meanwhile, other than from a process's own layer, and those of them that were answered with less than was committed.
+    pub(super) reads: u64,
+    pub(super) behind: u64,
 }
 
 pub(super) struct Storm<'a> {
@@ -96,11 +98,14 @@ impl Storm<'_> {
         let mut struck = Struck {
             fault,
             began: Instant::now(),
-            ended: Instant::now(),
             lost: None,
             noticed: None,
             reapplied: None,
+            reads: 0,
+            behind: 0,
         };
+        let counts = |book: &Book| (book.reads(), book.behind.load(Ordering::Relaxed));
+        let (reads, behind) = counts(&self.book);
         match fault {
             Fault::Killed => self.replace(LONG, &mut struck).await?,
             Fault::Restarted => self.replace(Duration::ZERO, &mut struck).await?,
@@ -116,7 +121,9 @@ impl Storm<'_> {
             Fault::Restored => self.restore(&mut struck).await?,
         }
         self.until_hits().await?;
-        struck.ended = Instant::now();
+        let (reads_after, behind_after) = counts(&self.book);
+        struck.reads = reads_after - reads;
+        struck.behind = behind_after - behind;
         Ok(struck)
     }
 

@@ -79,12 +79,14 @@ pub(super) struct Book {
     /// The versions that writers were told to be committed.
     pub(super) committed: Vec<AtomicI64>,
     pub(super) stop: AtomicBool,
-    pub(super) reads: AtomicU64,
+    /// Answered from Redis.
     pub(super) hits: AtomicU64,
-    /// Answered with less than was committed when they began, whether it was invalidated or not.
-    pub(super) behind: AtomicU64,
-    pub(super) local: AtomicU64,
+    /// Loaded, or waited for somebody who loaded.
     pub(super) loaded: AtomicU64,
+    /// Answered from a process's own layer, while Redis was out of reach.
+    pub(super) local: AtomicU64,
+    /// Of the others: answered with less than was committed when they began, whether it was invalidated or not.
+    pub(super) behind: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) stale: Mutex<Vec<Stale>>,
 }
@@ -96,11 +98,10 @@ impl Book {
             committed: products.iter().map(|_| AtomicI64::new(1)).collect(),
             products,
             stop: AtomicBool::default(),
-            reads: AtomicU64::default(),
             hits: AtomicU64::default(),
-            behind: AtomicU64::default(),
-            local: AtomicU64::default(),
             loaded: AtomicU64::default(),
+            local: AtomicU64::default(),
+            behind: AtomicU64::default(),
             failed: AtomicU64::default(),
             stale: Mutex::default(),
         })
@@ -108,6 +109,11 @@ impl Book {
 
     pub(super) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Through Redis or from the database.
+    pub(super) fn reads(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed) + self.loaded.load(Ordering::Relaxed)
     }
 
     fn begin(&self, key: usize) -> (Begun, i64) {
@@ -127,7 +133,6 @@ impl Book {
             "an entry holds {:?}",
             entry.body
         );
-        self.reads.fetch_add(1, Ordering::Relaxed);
         let count = match entry.status {
             CacheStatus::Hit | CacheStatus::HitStale | CacheStatus::HitOnError => &self.hits,
             CacheStatus::HitLocal => &self.local,
@@ -138,13 +143,11 @@ impl Book {
             | CacheStatus::Bypassed => &self.loaded,
         };
         count.fetch_add(1, Ordering::Relaxed);
-        if version < committed {
+        let local = entry.status == CacheStatus::HitLocal;
+        if version < committed && !local {
             self.behind.fetch_add(1, Ordering::Relaxed);
         }
-        let grace = match entry.status {
-            CacheStatus::HitLocal => REMEMBERED,
-            _ => Duration::ZERO,
-        };
+        let grace = if local { REMEMBERED } else { Duration::ZERO };
         if let Some(stale) = begun.judge(&self.history, version, grace) {
             let mut all = self.stale.lock().expect("nothing panics while it holds the lock");
             if all.len() < EXAMPLES {

@@ -20,13 +20,14 @@ pub struct Report {
     #[serde(skip)]
     plan: Plan,
     pub seconds: f64,
+    /// From Redis or the database.
     pub reads: u64,
     pub hits: u64,
     pub loaded: u64,
-    /// From a process's own layer, while Redis was out of reach.
+    /// Besides: from a process's own layer, while Redis was out of reach.
     pub local: u64,
     pub failed: u64,
-    /// Answered with less than was committed when they began, invalidated or not.
+    /// Of `reads`: answered with less than was committed when they began, invalidated or not.
     pub behind: u64,
     /// Price changes that readers were judged by.
     pub writes: i64,
@@ -40,6 +41,10 @@ pub struct Report {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Strikes {
     pub times: usize,
+    /// From its beginning until Redis was used again.
+    pub reads: u64,
+    /// Of those, the ones that were answered with less than was committed, invalidated or not.
+    pub behind: u64,
     /// Stale reads between the loss of acknowledged writes and their re-application.
     pub stale_after_loss: usize,
     /// How long after Redis answered again the last of them began.
@@ -72,6 +77,8 @@ impl Report {
             };
             let strikes = Strikes {
                 times: of_it.len(),
+                reads: of_it.iter().map(|struck| struck.reads).sum(),
+                behind: of_it.iter().map(|struck| struck.behind).sum(),
                 stale_after_loss: began.len(),
                 longest: began.iter().max().map_or(0.0, Duration::as_secs_f64),
                 noticed: after(|struck| struck.noticed),
@@ -82,7 +89,7 @@ impl Report {
         Report {
             plan,
             seconds: took.as_secs_f64(),
-            reads: count(&book.reads),
+            reads: book.reads(),
             hits: count(&book.hits),
             loaded: count(&book.loaded),
             local: count(&book.local),
@@ -161,28 +168,30 @@ impl fmt::Display for Report {
         let count = |count: u64| number(i64::try_from(count).unwrap_or(i64::MAX));
         writeln!(
             f,
-            "{} reads in {:.0} s, of 64 products that were changed {} times",
+            "{} reads in {:.0} s, of 64 products that were changed {} times: {} hits, {} loaded or waited for a load; {} failed",
             count(self.reads),
             self.seconds,
-            number(self.writes)
-        )?;
-        writeln!(
-            f,
-            "{} hits, {} loaded or waited for a load, {} from a process's own memory; {} failed",
+            number(self.writes),
             count(self.hits),
             count(self.loaded),
-            count(self.local),
             count(self.failed)
         )?;
         writeln!(
             f,
-            "{} began after a commit and were answered with what was before it",
-            count(self.behind)
+            "{} more were answered from a process's own memory while Redis was out of reach",
+            count(self.local)
         )?;
-        writeln!(f, "{} of them although it had been invalidated\n", self.stale)?;
+        writeln!(
+            f,
+            "{} reads began after a commit and were answered with what was before it; {} although it had been invalidated\n",
+            count(self.behind),
+            self.stale
+        )?;
         let mut table = Table::new([
             "fault",
             "times",
+            "reads",
+            "behind a commit",
             "loss noticed after s",
             "all applied again after s",
             "stale until then",
@@ -196,6 +205,8 @@ impl fmt::Display for Report {
             table.row([
                 fault.name().to_owned(),
                 strikes.times.to_string(),
+                count(strikes.reads),
+                count(strikes.behind),
                 seconds(&strikes.noticed),
                 seconds(&strikes.reapplied),
                 strikes.stale_after_loss.to_string(),
