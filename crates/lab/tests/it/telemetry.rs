@@ -324,7 +324,7 @@ fn is_allowed(label: &str, value: &str) -> bool {
         }),
         "le" | "quantile" => value == "+Inf" || value.parse::<f64>().is_ok(),
         "service" | "state" | "namespace" | "result" | "template" | "reason" | "error_type"
-        | "db_system_name" | "db_operation_name" | "sink" | "class" | "job" | "step" => word(value),
+        | "db_system_name" | "db_operation_name" | "sink" | "class" | "job" | "step" | "by" => word(value),
         "version" | "revision" => !value.is_empty(),
         _ => false,
     }
