@@ -10,10 +10,9 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
-use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{DynFilterFn, EnvFilter, FilterExt as _, Targets, filter_fn};
-use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::layer::{Filter, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt};
@@ -22,7 +21,6 @@ use crate::args::{LogArgs, LogFormat};
 use crate::log::{Correlation, JsonLines};
 use crate::metrics::Metrics;
 use crate::run::Service;
-use crate::trace;
 
 /// How long the last spans may take to reach the collector.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -51,11 +49,7 @@ impl Telemetry {
             .with_location(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
-            .with_filter(
-                filter_fn(exported)
-                    .with_max_level_hint(LevelFilter::INFO)
-                    .and(seen()),
-            );
+            .with_filter(filter_fn(exported).with_max_level_hint(LevelFilter::INFO));
         let lines = match args.format() {
             LogFormat::Json => fmt::layer()
                 .fmt_fields(Correlation)
@@ -181,25 +175,6 @@ fn exported(metadata: &Metadata<'_>) -> bool {
             .any(|library| metadata.target().starts_with(library))
 }
 
-/// A span around one call of a store. Nothing is made within it, and none of its fields stands in a line.
-fn is_leaf(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span() && metadata.fields().field("db.system.name").is_some()
-}
-
-/// All but the leaves of traces that are not sampled: they would be made for nobody, and a cached read is little more than one.
-fn seen<S: Subscriber>() -> impl Filter<S> + Send + Sync + 'static {
-    DynFilterFn::new(|metadata: &Metadata<'_>, _: &Context<'_, S>| {
-        !(is_leaf(metadata) && trace::is_unsampled())
-    })
-    .with_callsite_filter(|metadata| {
-        if is_leaf(metadata) {
-            Interest::sometimes()
-        } else {
-            Interest::always()
-        }
-    })
-}
-
 fn is_our_span(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && *metadata.level() <= Level::INFO
 }
@@ -209,17 +184,9 @@ fn logged<S>(directives: &str) -> anyhow::Result<impl Filter<S> + Send + Sync + 
 where
     S: Subscriber + for<'a> LookupSpan<'a> + 'static,
 {
-    // What names no spans and fields is a list of targets, which need not follow each span as it is entered and left.
-    let lines: Box<dyn Filter<S> + Send + Sync> = match directives.parse::<Targets>() {
-        Ok(targets) if !directives.contains('[') => Box::new(targets),
-        Ok(_) | Err(_) => {
-            let filter =
-                EnvFilter::try_new(directives).map_err(|error| anyhow!("invalid RUST_LOG: {error}"))?;
-            Box::new(filter)
-        }
-    };
+    let lines = EnvFilter::try_new(directives).map_err(|error| anyhow!("invalid RUST_LOG: {error}"))?;
     let spans = filter_fn(is_our_span).with_max_level_hint(LevelFilter::INFO);
-    Ok(lines.or(spans).and(seen()))
+    Ok(lines.or(spans))
 }
 
 /// In place of the default hook's text on stderr, so that a panic is a log line like any other.

@@ -40,7 +40,10 @@ fn check_unavailable(output: &Output, reason: &str) -> String {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     // Threads that end later may still have something to say.
-    let last = lines.iter().rfind(|line| line["message"] == "failed").unwrap();
+    let last = lines
+        .iter()
+        .rfind(|line| line["message"] == "failed")
+        .unwrap_or_else(|| panic!("{log}{errors}"));
     assert_eq!(last["error.type"], "unavailable");
     assert!(last["error"].as_str().unwrap().contains(reason), "{last}");
     assert!(
