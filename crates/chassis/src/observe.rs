@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _};
 use metrics::Histogram;
 use tracing::field::Empty;
-use tracing::{Instrument as _, Span};
+use tracing::{Instrument as _, Level, Span};
 use uuid::Uuid;
 
 use crate::problem::{self, Problem};
@@ -121,13 +122,15 @@ pub(crate) async fn observe(
     let span = server_span(method, scheme, request_id, request.headers());
 
     let called = async { (next.call(request).await, trace::is_unsampled()) };
-    let (outcome, is_unsampled) = called.instrument(span.clone()).await;
+    let mut called = pin!(called.instrument(span));
+    let (outcome, is_unsampled) = called.as_mut().await;
+    let span = called.as_ref().get_ref().span();
     let record = |route: &str, status: StatusCode| {
         let seconds = started.elapsed().as_secs_f64();
         observer.durations.record(method, route, status, seconds);
         // Nobody would see it, and it is dearer than all else here.
         if !is_unsampled {
-            describe(&span, method, route, status);
+            describe(span, method, route, status);
         }
     };
     let response = match outcome {
@@ -150,7 +153,7 @@ pub(crate) async fn observe(
     record(&route, response.status());
     if response.status().is_server_error() {
         span.in_scope(|| log_failure(method, &route, &response));
-    } else {
+    } else if tracing::event_enabled!(Level::DEBUG) {
         let status = response.status().as_u16();
         span.in_scope(|| tracing::debug!(method, route, status, "answered"));
     }

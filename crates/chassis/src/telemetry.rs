@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{DynFilterFn, EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{DynFilterFn, EnvFilter, FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -209,7 +209,15 @@ fn logged<S>(directives: &str) -> anyhow::Result<impl Filter<S> + Send + Sync + 
 where
     S: Subscriber + for<'a> LookupSpan<'a> + 'static,
 {
-    let lines = EnvFilter::try_new(directives).map_err(|error| anyhow!("invalid RUST_LOG: {error}"))?;
+    // What names no spans and fields is a list of targets, which need not follow each span as it is entered and left.
+    let lines: Box<dyn Filter<S> + Send + Sync> = match directives.parse::<Targets>() {
+        Ok(targets) if !directives.contains('[') => Box::new(targets),
+        Ok(_) | Err(_) => {
+            let filter =
+                EnvFilter::try_new(directives).map_err(|error| anyhow!("invalid RUST_LOG: {error}"))?;
+            Box::new(filter)
+        }
+    };
     let spans = filter_fn(is_our_span).with_max_level_hint(LevelFilter::INFO);
     Ok(lines.or(spans).and(seen()))
 }

@@ -23,7 +23,10 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
     }
 
     pub(crate) fn find(&mut self, key: &K) -> Option<&V> {
-        if let Some((key, value)) = self.old.remove_entry(key) {
+        // An empty map would hash the key all the same.
+        if !self.old.is_empty()
+            && let Some((key, value)) = self.old.remove_entry(key)
+        {
             self.keep(key, value);
         }
         self.young.get(key)

@@ -107,6 +107,8 @@ async fn through(address: SocketAddr, settings: &[(&str, &str)]) -> Told {
     })
     .await
     .unwrap();
+    // An answer can arrive before its line in the log.
+    gateway.access_line(reply.header("x-request-id").unwrap());
     let log: Vec<String> = gateway.log().iter().map(Value::to_string).collect();
     Told {
         status: reply.status,

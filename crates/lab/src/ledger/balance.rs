@@ -69,6 +69,8 @@ pub struct Beside {
     pub duplicates: i64,
     /// Records that are no envelope.
     pub undecodable: i64,
+    /// Versions that only the log knows, from before the database was restored to an earlier moment.
+    pub lost_future: i64,
     /// Parked records by database; each of them is missing somewhere, so these must be zero, too.
     pub dead_letters: BTreeMap<&'static str, i64>,
 }

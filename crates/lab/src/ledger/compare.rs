@@ -1,7 +1,10 @@
 //! The comparison: facts in, differences out.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
 use crate::ledger::balance::{Balance, Place};
-use crate::ledger::facts::{Aggregate, Facts, Mail, MailKey, Seen, State, Versions};
+use crate::ledger::facts::{Aggregate, Facts, Generations, Mail, MailKey, Seen, State, Versions};
 
 /// Findings that are told in words; beyond these only the numbers tell.
 const TOLD: usize = 20;
@@ -45,25 +48,36 @@ impl Balance {
 
     fn count_versions(&mut self, aggregate: &Aggregate, seen: &Seen) {
         self.aggregates += i64::from(seen.row > 0);
-        self.versions += seen.row;
-        let outbox = compare(seen.row, seen.outbox);
-        let mut audit = compare(seen.row, seen.audit);
-        // The same number of facts, and yet not the same ones.
-        if outbox.is_clean() && audit.is_clean() && seen.outbox.fingerprint != seen.audit.fingerprint {
-            audit.ghosts += 1;
+        let (generation, row) = Generations::split(seen.row);
+        let (mut outbox, mut audit) = (Place::default(), Place::default());
+        let known = seen.outbox.0.keys().chain(seen.audit.0.keys());
+        for each in known.copied().chain([generation]).collect::<BTreeSet<_>>() {
+            let (stated, logged) = (seen.outbox.of(each), seen.audit.of(each));
+            // How far an earlier generation came is what the restored outbox says.
+            let last = match each.cmp(&generation) {
+                Ordering::Less => stated.last,
+                Ordering::Equal => row,
+                Ordering::Greater => 0,
+            };
+            self.versions += last;
+            let in_outbox = compare(last, stated);
+            let mut in_audit = compare(last, logged);
+            if each < generation {
+                self.beside.lost_future += std::mem::take(&mut in_audit.ghosts);
+            }
+            // The same number of facts, and yet not the same ones.
+            let same = stated.events == logged.events && stated.last == logged.last;
+            if same && in_outbox.is_clean() && in_audit.is_clean() && stated.fingerprint != logged.fingerprint
+            {
+                in_audit.ghosts += 1;
+            }
+            outbox.add(in_outbox);
+            audit.add(in_audit);
+            // The outbox is read as often as it is written; the log may hold a fact twice, the outbox may not.
+            outbox.doubled += stated.rows - stated.events;
+            self.beside.duplicates += logged.rows - logged.events;
         }
-        // The outbox is read as often as it is written; the log may hold a fact twice, the outbox may not.
-        let repeated = seen.outbox.rows - seen.outbox.events;
-        let outbox = Place {
-            doubled: outbox.doubled + repeated,
-            ..outbox
-        };
-        let analytics = Place {
-            lost: (seen.row - seen.analytics).max(0),
-            ghosts: (seen.analytics - seen.row).max(0),
-            doubled: 0,
-        };
-        self.beside.duplicates += seen.audit.rows - seen.audit.events;
+        let analytics = compare_last(seen.row, seen.analytics);
         for (name, place) in [("outbox", outbox), ("audit", audit), ("analytics", analytics)] {
             if !place.is_clean() {
                 let (kind, id) = (aggregate.kind.as_str(), aggregate.id);
@@ -126,6 +140,21 @@ impl Balance {
     }
 }
 
+/// Holds the last version that a place has seen against the row's. One of another generation lacks, or has, all of the later one's.
+fn compare_last(row: i64, seen: i64) -> Place {
+    let ((generation, row), (seen_generation, seen)) = (Generations::split(row), Generations::split(seen));
+    let (row, seen) = match seen_generation.cmp(&generation) {
+        Ordering::Less => (row, 0),
+        Ordering::Equal => (row, seen),
+        Ordering::Greater => (0, seen),
+    };
+    Place {
+        lost: (row - seen).max(0),
+        ghosts: (seen - row).max(0),
+        doubled: 0,
+    }
+}
+
 /// Holds the versions of a place against the row's, which are 1 to `row`. With a gap above the row the numbers are at least these.
 fn compare(row: i64, versions: Versions) -> Place {
     let ghosts = (versions.last - row).clamp(0, versions.distinct);
@@ -142,9 +171,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::ledger::facts::{Kind, Pair};
+    use crate::ledger::facts::{Kind, Pair, Versions};
 
-    fn versions(count: i64) -> Versions {
+    fn first(count: i64) -> Versions {
         Versions {
             rows: count,
             events: count,
@@ -152,6 +181,15 @@ mod tests {
             last: count,
             fingerprint: 7 * count,
         }
+    }
+
+    fn versions(count: i64) -> Generations {
+        Generations([(0, first(count))].into())
+    }
+
+    /// Of the first generation.
+    fn of(generations: &mut Generations) -> &mut Versions {
+        generations.0.entry(0).or_default()
     }
 
     /// One order at version 3, its confirmation, and what it earned.
@@ -204,7 +242,7 @@ mod tests {
     #[test]
     fn what_may_happen_is_counted_beside() {
         let mut facts = shop();
-        order(&mut facts).audit.rows += 2;
+        of(&mut order(&mut facts).audit).rows += 2;
         facts.undecodable = 1;
         confirmation(&mut facts).state = Some(State::Ambiguous);
         confirmation(&mut facts).messages = 0;
@@ -238,7 +276,7 @@ mod tests {
             "audit: 1 lost, 0 ghosts, 0 doubled",
         );
         check(
-            &|facts| order(facts).audit.distinct = 2,
+            &|facts| of(&mut order(facts).audit).distinct = 2,
             "audit: 1 lost, 0 ghosts, 1 doubled",
         );
         check(
@@ -246,16 +284,16 @@ mod tests {
             "audit: 0 lost, 1 ghosts",
         );
         check(
-            &|facts| order(facts).audit.events = 4,
+            &|facts| of(&mut order(facts).audit).events = 4,
             "audit: 0 lost, 0 ghosts, 1 doubled",
         );
         check(
-            &|facts| order(facts).audit.fingerprint = 1,
+            &|facts| of(&mut order(facts).audit).fingerprint = 1,
             "audit: 0 lost, 1 ghosts",
         );
         check(&|facts| order(facts).outbox = versions(2), "outbox: 1 lost");
         check(
-            &|facts| order(facts).outbox.rows = 4,
+            &|facts| of(&mut order(facts).outbox).rows = 4,
             "outbox: 0 lost, 0 ghosts, 1 doubled",
         );
         check(&|facts| order(facts).analytics = 2, "analytics: 1 lost");
@@ -283,6 +321,49 @@ mod tests {
             &|facts| facts.foreign_messages = 1,
             "1 messages have no delivery row",
         );
+    }
+
+    /// The order of [`shop`], restored to version 2 when it was at 3, restated, and changed once more.
+    fn restored() -> Facts {
+        let mut facts = shop();
+        let second = (1, first(2));
+        let version = (1 << 40) + 2;
+        *order(&mut facts) = Seen {
+            row: version,
+            outbox: Generations([(0, first(2)), second].into()),
+            audit: Generations([(0, first(3)), second].into()),
+            analytics: version,
+        };
+        facts
+    }
+
+    #[test]
+    fn versions_of_a_lost_future_are_counted_beside_and_those_of_the_next_generation_are_compared() {
+        let balance = Balance::of(&restored());
+        assert!(balance.balances(), "{balance:?}");
+        assert_eq!((balance.versions, balance.beside.lost_future), (4, 1));
+        let check = |spoil: &dyn Fn(&mut Seen), expected: &str| {
+            let mut facts = restored();
+            spoil(order(&mut facts));
+            let balance = Balance::of(&facts);
+            assert!(
+                balance.findings.iter().any(|told| told.contains(expected)),
+                "{:?}: {expected}",
+                balance.findings
+            );
+        };
+        check(&|seen| seen.row += 1, "outbox: 1 lost, 0 ghosts, 0 doubled");
+        check(&|seen| drop(seen.audit.0.insert(1, first(1))), "audit: 1 lost");
+        check(
+            &|seen| drop(seen.audit.0.insert(1, first(3))),
+            "audit: 0 lost, 1 ghosts",
+        );
+        check(&|seen| drop(seen.audit.0.insert(0, first(1))), "audit: 1 lost");
+        check(&|seen| drop(seen.audit.0.remove(&1)), "audit: 2 lost");
+        check(&|seen| of(&mut seen.outbox).distinct = 1, "outbox: 1 lost");
+        check(&|seen| seen.analytics = 3, "analytics: 2 lost");
+        check(&|seen| seen.analytics += 1, "analytics: 0 lost, 1 ghosts");
+        check(&|seen| seen.row = 2, "audit: 0 lost, 3 ghosts");
     }
 
     #[test]

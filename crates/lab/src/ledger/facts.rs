@@ -50,17 +50,33 @@ pub struct Aggregate {
 }
 
 /// What is known of one aggregate in each place.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// The version of the row in the application's database; 0: there is no row.
     pub row: i64,
-    pub outbox: Versions,
-    pub audit: Versions,
+    pub outbox: Generations,
+    pub audit: Generations,
     /// The last version that analytics saw; 0: none.
     pub analytics: i64,
 }
 
-/// The versions of one aggregate that a place holds.
+/// The versions of one aggregate that a place holds, by generation: `outbox restate --after-restore` opens the next one, whose
+/// versions are generation × 2^40 + 1, + 2 and so on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Generations(pub BTreeMap<i64, Versions>);
+
+impl Generations {
+    /// The generation of a version, and its number within.
+    pub fn split(version: i64) -> (i64, i64) {
+        (version >> 40, version & ((1 << 40) - 1))
+    }
+
+    pub fn of(&self, generation: i64) -> Versions {
+        self.0.get(&generation).copied().unwrap_or_default()
+    }
+}
+
+/// The versions of one generation, numbered from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Versions {
     /// Rows, repetitions included.

@@ -11,7 +11,7 @@ use futures_util::TryStreamExt as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::ledger::facts::{Facts, Pair, State, Versions};
+use crate::ledger::facts::{Facts, Generations, Pair, State, Versions};
 use crate::ledger::mail_server;
 use crate::ledger::sources::{CONSUMERS, Sources};
 
@@ -74,6 +74,8 @@ struct Stated {
     kind: String,
     #[diesel(sql_type = diesel::sql_types::Uuid)]
     id: Uuid,
+    #[diesel(sql_type = BigInt)]
+    generation: i64,
     #[diesel(sql_type = BigInt)]
     rows: i64,
     #[diesel(sql_type = BigInt)]
@@ -162,7 +164,8 @@ async fn read_app(conn: &mut AsyncPgConnection, facts: &mut Facts) -> anyhow::Re
     })
     .await?;
     each(conn, &stated("outbox"), |row: Stated| {
-        facts.seen(row.kind.parse()?, row.id).outbox = Versions::from(&row);
+        let Generations(outbox) = &mut facts.seen(row.kind.parse()?, row.id).outbox;
+        outbox.insert(row.generation, Versions::from(&row));
         Ok(())
     })
     .await?;
@@ -189,7 +192,8 @@ async fn read_app(conn: &mut AsyncPgConnection, facts: &mut Facts) -> anyhow::Re
 
 async fn read_audit(conn: &mut AsyncPgConnection, facts: &mut Facts) -> anyhow::Result<()> {
     each(conn, &stated("audit_event"), |row: Stated| {
-        facts.seen(row.kind.parse()?, row.id).audit = Versions::from(&row);
+        let Generations(audit) = &mut facts.seen(row.kind.parse()?, row.id).audit;
+        audit.insert(row.generation, Versions::from(&row));
         Ok(())
     })
     .await?;
@@ -259,12 +263,14 @@ async fn read_mails(sources: &Sources, facts: &mut Facts) -> anyhow::Result<()> 
 /// What a table with a row per fact holds of each aggregate.
 fn stated(table: &str) -> String {
     format!(
-        "SELECT aggregate_type AS kind, aggregate_id AS id, sum(copies)::bigint AS rows, count(*) AS events,
-                count(DISTINCT aggregate_version) AS versions, max(aggregate_version) AS last,
+        "SELECT aggregate_type AS kind, aggregate_id AS id, aggregate_version >> 40 AS generation,
+                sum(copies)::bigint AS rows, count(*) AS events,
+                count(DISTINCT aggregate_version) AS versions,
+                max(aggregate_version) & ((1::bigint << 40) - 1) AS last,
                 bit_xor(uuid_hash_extended(event_id, 0)) AS fingerprint
          FROM (SELECT aggregate_type, aggregate_id, aggregate_version, event_id, count(*) AS copies
                FROM {table} WHERE event_id IS NOT NULL GROUP BY 1, 2, 3, 4) AS fact
-         GROUP BY 1, 2"
+         GROUP BY 1, 2, 3"
     )
 }
 

@@ -82,10 +82,11 @@ impl fmt::Display for Balance {
         )?;
         let beside = &self.beside;
         let parked = number(beside.dead_letters.values().sum());
-        let [duplicates, undecodable] = [beside.duplicates, beside.undecodable].map(number);
+        let counted = [beside.duplicates, beside.undecodable, beside.lost_future];
+        let [duplicates, undecodable, lost_future] = counted.map(number);
         writeln!(
             f,
-            "beside: {duplicates} duplicates, {undecodable} undecodable, {parked} dead letters"
+            "beside: {duplicates} duplicates, {undecodable} undecodable, {parked} dead letters, {lost_future} known only to a lost future"
         )?;
         Ok(())
     }

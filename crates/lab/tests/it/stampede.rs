@@ -40,12 +40,13 @@ fn check(line: &Line, plan: &Plan) {
     assert!(cost.events >= enough, "{scenario}: {line:?}");
     match scenario.way {
         Way::Cache => {
-            // A machine that stands still for longer than a lease makes its holder look dead: then another may load.
-            let dead = usize::try_from(line.expired_leases.max(line.killed_loading)).unwrap();
+            // A holder that died costs one more load. So does one that looks dead, on a machine that stands still for longer than
+            // a lease. What a killed process had counted since it last told is lost, so the leases alone would be too few.
+            let dead = usize::try_from(line.expired_leases).unwrap() + line.killed_loading;
             assert!(cost.loads <= cost.events + dead, "{scenario}: {line:?}");
             assert!(cost.most_by_process <= 2 + dead, "{scenario}: {line:?}");
             if scenario.kills {
-                assert!(line.killed_loading > 0 && dead > 0, "{scenario}: {line:?}");
+                assert!(line.killed_loading > 0, "{scenario}: {line:?}");
             }
             if !scenario.writes {
                 assert!(line.early > 0, "{scenario}: {line:?}");
