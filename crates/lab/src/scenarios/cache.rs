@@ -39,7 +39,7 @@ pub struct Plan {
     /// Price changes per second, through app-service
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub writes: u32,
-    /// The negative control: load from rows that lag behind, as a replica's do. The run must fail
+    /// The negative control: load from rows that lag behind, as a replica's do, for a few seconds without faults. The run must fail
     #[arg(long)]
     pub lagging: bool,
 }
@@ -75,7 +75,7 @@ pub async fn run(arena: &mut Arena, plan: Plan) -> anyhow::Result<Report> {
         progress,
         book: Arc::clone(&book),
     };
-    let struck = weather(storm, plan.reads).await;
+    let struck = weather(storm, plan).await;
     book.stop.store(true, Ordering::Relaxed);
     for task in running {
         task.await.context("a reader or writer panicked")??;
@@ -84,12 +84,15 @@ pub async fn run(arena: &mut Arena, plan: Plan) -> anyhow::Result<Report> {
 }
 
 /// Fault after fault, until enough was read.
-async fn weather(mut storm: Storm<'_>, reads: u64) -> anyhow::Result<Vec<Struck>> {
+async fn weather(mut storm: Storm<'_>, plan: Plan) -> anyhow::Result<Vec<Struck>> {
     let mut struck = Vec::new();
     sleep(CALM).await;
+    if plan.lagging {
+        return Ok(struck);
+    }
     for (number, fault) in ALL.into_iter().cycle().enumerate() {
         let so_far = storm.book.reads();
-        if number >= ALL.len() && so_far >= reads {
+        if number >= ALL.len() && so_far >= plan.reads {
             break;
         }
         tracing::info!("{so_far} reads; now: {}", fault.name());

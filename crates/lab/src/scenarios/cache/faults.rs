@@ -127,30 +127,48 @@ impl Storm<'_> {
         Ok(struck)
     }
 
-    /// Another Redis in its place, which is empty unless there is a snapshot.
+    /// An empty Redis in its place.
     async fn replace(&mut self, down: Duration, struck: &mut Struck) -> anyhow::Result<()> {
-        let store = self.progress.borrow().store.clone();
+        let before = self.progress.borrow().store.clone();
         let committed = self.last_transaction().await?;
         self.stack.kill_server(Server::Redis)?;
         sleep(down).await;
         self.stack.start_server(Server::Redis).await?;
         struck.lost = Some(Instant::now());
-        self.until(|progress| progress.store != store).await?;
-        struck.noticed = Some(Instant::now());
-        self.until(|progress| progress.store != store && progress.reached >= committed)
-            .await?;
-        struck.reapplied = Some(Instant::now());
-        Ok(())
+        self.until_reapplied(&before, committed, struck).await
     }
 
-    /// What nobody should do: Redis comes back with old values, and without the floors that kept them out.
+    /// What nobody should do: Redis comes back with old values, and without the floors that kept them out. The invalidator would
+    /// reach it before the readers do, so it has to wait for them.
     async fn restore(&mut self, struck: &mut Struck) -> anyhow::Result<()> {
         let (_, folder): (String, String) = self.redis.ask(&["CONFIG", "GET", "dir"]).await?;
         self.redis.ask::<()>(&["SAVE"]).await?;
         sleep(FORGOTTEN).await;
-        let replaced = self.replace(Duration::ZERO, struck).await;
+        let before = self.progress.borrow().store.clone();
+        let committed = self.last_transaction().await?;
+        self.proxy.set(Mood::Silent);
+        self.stack.kill_server(Server::Redis)?;
+        self.stack.start_server(Server::Redis).await?;
         std::fs::remove_file(format!("{folder}/dump.rdb")).context("there was no snapshot")?;
-        replaced
+        struck.lost = Some(Instant::now());
+        self.until_hits().await?;
+        self.proxy.set(Mood::Closed);
+        self.proxy.set(Mood::Open);
+        self.until_reapplied(&before, committed, struck).await
+    }
+
+    async fn until_reapplied(
+        &mut self,
+        before: &str,
+        committed: i64,
+        struck: &mut Struck,
+    ) -> anyhow::Result<()> {
+        self.until(|progress| progress.store != before).await?;
+        struck.noticed = Some(Instant::now());
+        self.until(|progress| progress.store != before && progress.reached >= committed)
+            .await?;
+        struck.reapplied = Some(Instant::now());
+        Ok(())
     }
 
     /// Strangers fill the memory, so that keys of the cache are evicted, one by one.
