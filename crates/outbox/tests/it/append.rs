@@ -8,7 +8,7 @@ async fn the_facts_of_a_transaction_get_rising_ids_in_their_order() {
     let fixture = Fixture::new().await;
     let mut conn = fixture.connect().await;
     let facts: Vec<_> = (0..50).map(|_| fixture.fact(Uuid::now_v7(), 1)).collect();
-    append_in_txn(&mut conn, &BY, &facts).await.unwrap();
+    append_in_txn(&conn, &BY, &facts).await.unwrap();
     for (position, fact) in (1..).zip(&facts) {
         let sql = format!(
             "SELECT id AS number FROM outbox WHERE aggregate_id = '{}'",
@@ -21,10 +21,10 @@ async fn the_facts_of_a_transaction_get_rising_ids_in_their_order() {
 #[tokio::test]
 async fn a_payload_that_kafka_would_refuse_is_refused_before_it_is_a_row() {
     let fixture = Fixture::new().await;
-    let mut conn = fixture.connect().await;
+    let conn = fixture.connect().await;
     let mut fact = fixture.fact(Uuid::now_v7(), 1);
     fact.payload = vec![b' '; outbox::MAX_PAYLOAD + 1];
-    let refused = append_in_txn(&mut conn, &BY, &[fact]).await;
+    let refused = append_in_txn(&conn, &BY, &[fact]).await;
     assert!(
         matches!(refused, Err(AppendError::TooLarge { bytes: 262_145, .. })),
         "{refused:?}"
@@ -34,11 +34,11 @@ async fn a_payload_that_kafka_would_refuse_is_refused_before_it_is_a_row() {
 #[tokio::test]
 async fn a_version_has_one_row() {
     let fixture = Fixture::new().await;
-    let mut conn = fixture.connect().await;
+    let conn = fixture.connect().await;
     let fact = fixture.fact(Uuid::now_v7(), 1);
-    append_in_txn(&mut conn, &BY, std::slice::from_ref(&fact))
+    append_in_txn(&conn, &BY, std::slice::from_ref(&fact))
         .await
         .unwrap();
-    let refused = append_in_txn(&mut conn, &BY, &[fact]).await;
+    let refused = append_in_txn(&conn, &BY, &[fact]).await;
     assert!(matches!(refused, Err(AppendError::Repeated(_))), "{refused:?}");
 }

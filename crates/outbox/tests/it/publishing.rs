@@ -159,7 +159,7 @@ async fn a_refused_record_is_not_overtaken_by_the_next_version() {
             payload,
             ..fixture.fact(aggregate, version)
         });
-        append_in_txn(&mut conn, &BY, &facts[facts.len() - 1..])
+        append_in_txn(&conn, &BY, &facts[facts.len() - 1..])
             .await
             .unwrap();
     }
