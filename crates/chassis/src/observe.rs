@@ -82,7 +82,9 @@ impl Observer {
 /// The histograms of this worker's requests, by route, method and status. Finding one by its name and labels costs more than what
 /// is recorded in it; the labels are few.
 #[derive(Default)]
-struct Durations(RefCell<HashMap<String, HashMap<(&'static str, StatusCode), Histogram>>>);
+struct Durations(RefCell<HashMap<String, OfRoute>>);
+
+type OfRoute = HashMap<(&'static str, StatusCode), Histogram>;
 
 impl Durations {
     fn record(&self, method: &'static str, route: &str, status: StatusCode, seconds: f64) {
