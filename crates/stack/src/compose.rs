@@ -51,9 +51,9 @@ impl Compose {
     /// Where the file publishes the servers, whose users are the architecture's with their names as passwords.
     pub fn addresses() -> External {
         External {
-            postgres_url: Some("postgres://postgres:postgres@127.0.0.1:55432/postgres".to_owned()),
-            redis_url: Some("redis://127.0.0.1:56379".to_owned()),
-            kafka_bootstrap: Some("127.0.0.1:59092".to_owned()),
+            postgres_url: Some("postgres://postgres:postgres@127.0.0.1:14432/postgres".to_owned()),
+            redis_url: Some("redis://127.0.0.1:14379".to_owned()),
+            kafka_bootstrap: Some("127.0.0.1:14092".to_owned()),
             kafka_login: Some(("admin".to_owned(), "admin".to_owned())),
             smtp_url: Some("smtp://127.0.0.1:1025".to_owned()),
             mail_url: Some("http://127.0.0.1:8025".to_owned()),

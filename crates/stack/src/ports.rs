@@ -60,13 +60,13 @@ const ADMIN: u16 = 1000;
 const REPLICA: u16 = 100;
 
 impl Listener {
-    /// The documented port.
+    /// The documented port: below those that the kernel gives to outgoing connections, and outside the free blocks.
     fn fixed(&self) -> anyhow::Result<u16> {
         Ok(match self {
-            Listener::Postgres => 55432,
-            Listener::Redis => 56379,
-            Listener::Kafka => 59092,
-            Listener::KafkaController => 59093,
+            Listener::Postgres => 14432,
+            Listener::Redis => 14379,
+            Listener::Kafka => 14092,
+            Listener::KafkaController => 14093,
             Listener::Smtp => 1025,
             Listener::SmtpHttp => 8025,
             Listener::Http(name, replica) => process(name)? + REPLICA * (replica - 1),
@@ -271,6 +271,8 @@ mod tests {
         assert_eq!(port(Listener::Admin("email-consumer".into(), 1)), 9083);
         let all: std::collections::BTreeSet<u16> = book.given.values().copied().collect();
         assert_eq!(all.len(), book.given.len());
+        let first_free = 15_000;
+        assert!(all.iter().all(|port| *port < first_free), "{all:?}");
     }
 
     #[test]
