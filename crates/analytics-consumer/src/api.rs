@@ -37,7 +37,7 @@ impl Api {
             let mut conn = self.pool.get().await.map_err(unavailable)?;
             query(&mut conn).await
         };
-        consumer::observed("read", |_| UNAVAILABLE, reading).await
+        database::observed("read", |_| UNAVAILABLE, reading).await
     }
 }
 

@@ -8,6 +8,7 @@ use cache::{
     TailError, Unavailable,
 };
 use chassis::Problem;
+use diesel_async::AsyncPgConnection;
 use domain::{ProductId, ProductStatus};
 use envelope::Fact;
 use events::ProductBefore;
@@ -17,11 +18,10 @@ use uuid::Uuid;
 
 use crate::answer;
 use crate::api::products::ProductBody;
-use crate::checkout::{Checkout, Pool};
+use crate::checkout::Pool;
 use crate::etag;
 use crate::models::product;
-use crate::read::observed;
-use crate::trouble;
+use crate::trouble::{self, Trouble};
 
 /// All that is cached; cheap to clone.
 #[derive(Clone)]
@@ -147,14 +147,9 @@ impl Source for Products {
     type Key = ProductId;
 
     async fn load(&self, id: &ProductId) -> Result<Option<Loaded>, LoadError> {
-        let loading = async {
-            // Only now: whoever waits for Redis holds no connection.
-            let mut conn = Checkout::of(&self.pool).await?;
-            let found = product::find(&mut conn, *id).await;
-            conn.give_back();
-            found
-        };
-        let Some(product) = observed("load", loading).await? else {
+        // A connection only now: whoever waits for Redis holds none.
+        let loading = self.pool.with(async |conn| product::find(conn, *id).await);
+        let Some(product) = database::observed("load", Trouble::kind, loading).await? else {
             return Ok(None);
         };
         Ok(Some(Loaded {
@@ -209,13 +204,9 @@ impl Pages for FirstPages {
     type Page = FirstPage;
 
     async fn load(&self, page: &FirstPage) -> Result<Bytes, LoadError> {
-        let loading = async {
-            let mut conn = Checkout::of(&self.pool).await?;
-            let found = product::first_ids(&mut conn, page.status, page.wanted).await;
-            conn.give_back();
-            found
-        };
-        let ids = observed("load", loading).await?;
+        let first =
+            async |conn: &mut AsyncPgConnection| product::first_ids(conn, page.status, page.wanted).await;
+        let ids = database::observed("load", Trouble::kind, self.pool.with(first)).await?;
         Ok(ids.iter().flat_map(|id| *id.0.as_bytes()).collect())
     }
 }

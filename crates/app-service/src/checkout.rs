@@ -30,6 +30,17 @@ impl Pool {
         }
     }
 
+    /// Runs `work` on a connection, outside of any transaction.
+    pub(crate) async fn with<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let mut conn = Checkout::of(self).await?;
+        let outcome = work(&mut conn).await;
+        conn.give_back();
+        outcome
+    }
+
     /// For who watches them.
     pub(crate) fn connections(&self) -> &database::Pool {
         &self.connections

@@ -2,10 +2,10 @@
 
 use std::fmt::Display;
 
-use chassis::Problem;
+use chassis::{Kind, Problem};
 use serde_json::json;
 
-use crate::problems::{INVALID_FIELDS, INVALID_QUERY, Kind};
+use crate::problems::{INVALID_FIELDS, INVALID_QUERY};
 
 /// So that a body full of nonsense is not answered with a larger one.
 const MOST_ERRORS: usize = 50;

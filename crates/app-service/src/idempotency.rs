@@ -13,7 +13,7 @@ use diesel::sql_types::{BigInt, Double};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::answer::{Answer, Stored};
-use crate::checkout::{Checkout, Pool};
+use crate::checkout::Pool;
 use crate::schema::idempotency_key as table;
 use crate::trouble::{self, Trouble};
 
@@ -190,12 +190,11 @@ WHERE idempotency_key.principal = old.principal AND idempotency_key.key = old.ke
 
 /// How many rows it deleted.
 async fn delete_chunk(pool: &Pool) -> Result<usize, Trouble> {
-    let mut conn = Checkout::of(pool).await?;
-    let deleted = sql_query(DELETE)
-        .bind::<Double, _>(KEPT.as_secs_f64())
-        .bind::<BigInt, _>(CHUNK as i64)
-        .execute(&mut *conn)
-        .await;
-    conn.give_back();
-    Ok(deleted?)
+    pool.with(async |conn| {
+        let delete = sql_query(DELETE)
+            .bind::<Double, _>(KEPT.as_secs_f64())
+            .bind::<BigInt, _>(CHUNK as i64);
+        Ok(delete.execute(conn).await?)
+    })
+    .await
 }

@@ -2,52 +2,9 @@
 //!
 //! App-service's part of `docs/problems.md` is written from this list, the gateway's part from its own; no other module names a type.
 
-use std::fmt::Display;
+chassis::kinds! {
+    ALL;
 
-use chassis::Problem;
-
-/// A type of problem. What a client programs against is the slug, which never changes once clients know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kind {
-    pub(crate) status: u16,
-    /// Ends the type's URN, `urn:plumbline:problem:<slug>`.
-    pub(crate) slug: &'static str,
-    /// The same for every problem of this type.
-    pub(crate) title: &'static str,
-    /// For the documentation: which requests get it.
-    pub(crate) when: &'static str,
-    /// What a client does about it; a clause, because it also ends details.
-    pub(crate) remedy: &'static str,
-}
-
-impl Kind {
-    /// With the remedy as its detail.
-    pub(crate) fn problem(&self) -> Problem {
-        Problem::new(self.status, self.slug, self.title).detail(self.remedy)
-    }
-
-    /// With a reason that is known, and the remedy.
-    pub(crate) fn because(&self, reason: impl Display) -> Problem {
-        Problem::new(self.status, self.slug, self.title).detail(format!("{reason}; {}", self.remedy))
-    }
-}
-
-macro_rules! kinds {
-    ($($name:ident = $status:literal $slug:literal $title:literal, when $when:literal, remedy $remedy:literal;)*) => {
-        $(pub(crate) const $name: Kind = Kind {
-            status: $status,
-            slug: $slug,
-            title: $title,
-            when: $when,
-            remedy: $remedy,
-        };)*
-
-        /// In the order of the documentation.
-        pub(crate) const ALL: &[Kind] = &[$($name),*];
-    };
-}
-
-kinds! {
     // What is wrong with any request.
     UNAUTHENTICATED = 401 "unauthenticated" "not authenticated",
         when "The request has no valid token where one is needed.",
@@ -165,7 +122,6 @@ kinds! {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::fmt::Write as _;
     use std::path::Path;
 
     use super::*;
@@ -209,15 +165,7 @@ An `invalid-fields` has all that is wrong with a body at once:
     fn own_part() -> String {
         let mut page = HEAD.to_owned();
         for kind in ALL {
-            let Kind {
-                status,
-                slug,
-                title,
-                when,
-                remedy,
-            } = kind;
-            // Writing to a String can't fail.
-            let _ = writeln!(page, "| `{slug}` | {status} | {title} | {when} | {remedy} |");
+            page.push_str(&kind.row());
         }
         page
     }
@@ -244,7 +192,7 @@ An `invalid-fields` has all that is wrong with a body at once:
 
     #[test]
     fn what_nobody_foresaw_has_the_type_that_is_listed_for_it() {
-        let body = Problem::internal(anyhow::anyhow!("a bug")).to_bytes("r-1");
+        let body = chassis::Problem::internal(anyhow::anyhow!("a bug")).to_bytes("r-1");
         let body: serde_json::Value = serde_json::from_slice(&body).expect("it is JSON");
         assert_eq!(body["type"], format!("urn:plumbline:problem:{}", INTERNAL.slug));
         assert_eq!(

@@ -28,6 +28,19 @@ pub(crate) enum Trouble {
     Corrupt { table: &'static str, why: String },
 }
 
+impl Trouble {
+    /// The `error.type` of spans.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Trouble::QueueFull => "queue-full",
+            Trouble::Pool(_) => "pool",
+            Trouble::Database(_) => "database",
+            Trouble::Append(_) => "append",
+            Trouble::Corrupt { .. } => "corrupt",
+        }
+    }
+}
+
 impl From<AppendError> for Trouble {
     fn from(error: AppendError) -> Trouble {
         match error {

@@ -20,7 +20,6 @@ use crate::idempotency::{Claim, Use};
 use crate::meters::InvalidationLag;
 use crate::post::Post;
 use crate::problems::{IDEMPOTENCY_KEY_IN_USE, IDEMPOTENCY_KEY_REUSED, OUTCOME_UNKNOWN};
-use crate::read::observed;
 use crate::step::{Step, timed};
 use crate::trouble::Trouble;
 
@@ -147,7 +146,8 @@ async fn transact<T>(
     work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<Decided<T>, Problem>,
 ) -> Result<T, Problem> {
     let proposing = call.within(propose(&app.pool, work));
-    let (conn, decided) = observed("transaction", proposing).await??;
+    let proposing = proposing.instrument(database::span("transaction"));
+    let (conn, decided) = database::measured("transaction", proposing).await??;
     // In a task of its own, which a caller that hangs up does not take along: between COMMIT and invalidation lies a
     // stale cache.
     let finishing = tokio::spawn(finish(app.clone(), conn, decided.facts).in_current_span());
@@ -193,7 +193,10 @@ async fn propose<T>(
 /// Commits, and lets the cache hear of it in a task of its own, if it has to.
 async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<Option<JoinHandle<()>>, Problem> {
     let committing = AnsiTransactionManager::commit_transaction(&mut *conn);
-    let committing = timed(Step::Commit, observed("commit", committing));
+    let committing = timed(
+        Step::Commit,
+        database::observed("commit", |_| "database", committing),
+    );
     match timeout(COMMIT_LIMIT, committing).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(outcome_unknown().caused_by(error)),

@@ -3,7 +3,7 @@
 //! - [`main`] and [`Program`]: the verbs (`serve`, `check-config`, `healthcheck`, and a binary's own), arguments and environment with
 //!   every fault reported at once, telemetry, runtime, signals and exit codes;
 //! - [`Process`]: readiness, heartbeats, the two phases of a shutdown, an HTTP server;
-//! - [`Problem`]: error answers (RFC 9457);
+//! - [`Problem`]: error answers (RFC 9457), and [`Kind`]: a type of them;
 //! - [`trace`]: trace context that crosses a process boundary as text.
 //!
 //! | exit code | meaning |
@@ -19,6 +19,7 @@ mod args;
 mod build;
 mod healthcheck;
 mod http;
+mod kind;
 mod listener;
 mod log;
 mod metrics;
@@ -35,6 +36,7 @@ mod telemetry;
 pub mod trace;
 
 pub use args::{AdminArgs, HttpArgs, ProcessArgs};
+pub use kind::Kind;
 pub use listener::{AllowPlaintext, Listeners, Profile, TlsArgs};
 pub use observe::RequestId;
 pub use problem::Problem;

@@ -4,7 +4,6 @@ mod args;
 mod batch;
 mod group;
 mod measure;
-mod operation;
 mod partition;
 mod poison;
 mod poll;
@@ -19,7 +18,6 @@ mod worker;
 
 pub use args::ConsumerArgs;
 pub use kafka::KafkaArgs;
-pub use operation::{measured, observed};
 pub use record::{ApplyError, Decode, Handler, OnPoison, Raw, Record, Undecodable};
 pub use runner::{Consumer, Health};
 pub use start::wait_until_up;

@@ -77,7 +77,7 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let id = "0af7651916cd43dd8448eb211c80319c";
             let record = record_span(&raw(&format!("00-{id}-b7ad6b7169203331-01")), "group");
-            let transaction = record.in_scope(|| crate::operation::span("transaction"));
+            let transaction = record.in_scope(|| database::span("transaction"));
             let expected = TraceId::from_hex(id).unwrap();
             assert_eq!(trace_of(&record).0, expected);
             assert_eq!(trace_of(&transaction).0, expected);

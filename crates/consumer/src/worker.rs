@@ -11,7 +11,7 @@ use crate::batch::{self, Batch, Outcome, Stuck};
 use crate::partition::Partition;
 use crate::record::Handler;
 use crate::runner::Health;
-use crate::{measure, operation, trace};
+use crate::{measure, trace};
 
 /// Records per transaction. Everything below takes more; what a larger batch needs is a handler that folds many in one statement.
 const BATCH_MAX: usize = 1;
@@ -137,7 +137,7 @@ impl<H: Handler> Workers<H> {
             let ended = tokio::time::timeout(ATTEMPT_LIMIT, attempt).await;
             ended.unwrap_or(Err(Stuck::Deadline(ATTEMPT_LIMIT)))
         };
-        operation::observed("transaction", Stuck::kind, in_time).await
+        database::observed("transaction", Stuck::kind, in_time).await
     }
 
     fn stuck(&self, partition: &Partition, offset: i64, kind: &str, reason: &str) {

@@ -1,4 +1,4 @@
-//! What a consumer's process asks of its database, as spans and as a metric.
+//! What a process asks of its database, as spans and as a metric.
 
 use std::future::Future;
 use std::time::Instant;
@@ -35,7 +35,8 @@ pub async fn measured<T>(operation: &'static str, work: impl Future<Output = T>)
     outcome
 }
 
-pub(crate) fn span(operation: &'static str) -> Span {
+/// A client span of PostgreSQL.
+pub fn span(operation: &'static str) -> Span {
     tracing::info_span!(
         "postgresql",
         otel.name = operation,

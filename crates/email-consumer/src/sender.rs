@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use consumer::{measured, observed};
-use database::Pool;
+use database::{Pool, measured, observed};
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Object;
 use lettre::message::Mailbox;

@@ -3,37 +3,9 @@
 //! The gateway's section of `docs/problems.md` is written from this list. Where app-service has a type of the same slug, the title is the
 //! same: a client need not know who refused it.
 
-/// A type of problem. What a client programs against is the slug, which never changes once clients know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kind {
-    pub(crate) status: u16,
-    /// Ends the type's URN, `urn:plumbline:problem:<slug>`.
-    pub(crate) slug: &'static str,
-    /// The same for every problem of this type.
-    pub(crate) title: &'static str,
-    /// For the documentation: which requests get it.
-    when: &'static str,
-    /// What a client does about it; a clause, because it also ends details.
-    pub(crate) remedy: &'static str,
-}
+chassis::kinds! {
+    #[cfg(test)] ALL;
 
-macro_rules! kinds {
-    ($($name:ident = $status:literal $slug:literal $title:literal, when $when:literal, remedy $remedy:literal;)*) => {
-        $(pub(crate) const $name: Kind = Kind {
-            status: $status,
-            slug: $slug,
-            title: $title,
-            when: $when,
-            remedy: $remedy,
-        };)*
-
-        /// In the order of the documentation.
-        #[cfg(test)]
-        const ALL: &[Kind] = &[$($name),*];
-    };
-}
-
-kinds! {
     // What HTTP/1.1 is not used for here.
     MALFORMED_REQUEST = 400 "malformed-request" "the request is malformed",
         when "The request can be read in two ways, or not at all; its target is no path (as CONNECT's is none); its body broke off.",
@@ -97,7 +69,6 @@ kinds! {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::fmt::Write as _;
     use std::path::Path;
 
     use super::*;
@@ -116,14 +87,7 @@ than app-service's, because another connection was lost; what to do about it is 
 "
         );
         for kind in ALL {
-            let Kind {
-                status,
-                slug,
-                title,
-                when,
-                remedy,
-            } = kind;
-            writeln!(section, "| `{slug}` | {status} | {title} | {when} | {remedy} |").unwrap();
+            section.push_str(&kind.row());
         }
         section
     }

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use chassis::Kind;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, StatusCode};
 use identity::Rejected;
 
-use crate::problems::{self, Kind};
+use crate::problems;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {

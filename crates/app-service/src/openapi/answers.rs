@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chassis::Kind;
 use serde_json::{Value, json};
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::example::ExampleBuilder;
@@ -11,7 +12,7 @@ use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr};
 
-use crate::problems::{self, Kind};
+use crate::problems;
 
 /// Of operations, and read here: slugs of the problems that follow from their rules.
 const PROBLEMS: &str = "x-problems";
@@ -77,7 +78,7 @@ pub(super) const PRECONDITION: [&Kind; 3] = [
 /// What the gateway answers before a request reaches the application: its table is `crates/gateway/src/problems.rs`, and a test of the lab
 /// holds the document against it.
 mod gateway {
-    use crate::problems::Kind;
+    use chassis::Kind;
 
     pub(super) const MALFORMED_REQUEST: Kind = Kind {
         status: 400,

@@ -82,7 +82,7 @@ pub(super) async fn get(
             .await
             .map_err(unavailable)
     };
-    let rows = consumer::observed("read", |_| UNAVAILABLE, reading).await?;
+    let rows = database::observed("read", |_| UNAVAILABLE, reading).await?;
 
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let next = rows.get(wanted).and(rows.get(wanted - 1)).map(Row::cursor);

@@ -42,3 +42,16 @@ async fn a_version_has_one_row() {
     let refused = append_in_txn(&conn, &BY, &[fact]).await;
     assert!(matches!(refused, Err(AppendError::Repeated(_))), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_session_prepares_the_insert_once_whatever_number_of_facts_it_has() {
+    let fixture = Fixture::new().await;
+    let mut conn = fixture.connect().await;
+    for facts in 1..4 {
+        let facts: Vec<_> = (0..facts).map(|_| fixture.fact(Uuid::now_v7(), 1)).collect();
+        append_in_txn(&conn, &BY, &facts).await.unwrap();
+    }
+    let prepared =
+        "SELECT count(*) AS number FROM pg_prepared_statements WHERE statement LIKE 'INSERT INTO outbox %'";
+    assert_eq!(number(&mut conn, prepared).await, 1);
+}
