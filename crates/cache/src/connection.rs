@@ -86,8 +86,8 @@ impl Link {
     /// Returns when the first attempt to connect succeeded or failed.
     pub(crate) async fn start(dialer: Dialer) -> Link {
         let (sender, mut state) = watch::channel(State::Starting);
-        let clock = Arc::new(Clock::new());
         let command_limit = dialer.command_limit();
+        let clock = Arc::new(dialer.clock());
         tokio::spawn(keep_up(dialer, Arc::clone(&clock), sender));
         // The sender lives as long as a receiver does.
         let _ = state.wait_for(|state| !matches!(state, State::Starting)).await;

@@ -10,7 +10,7 @@ use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Value, c
 use futures_util::future::{try_join_all, try_join3};
 use tokio::time::timeout;
 
-use crate::clock::{Clock, millis};
+use crate::clock::millis;
 use crate::connection::{Connection, Dialer};
 use crate::entry::Version;
 use crate::key::{Keys, of_cache};
@@ -128,7 +128,7 @@ impl Tail {
     pub(crate) async fn connect(&mut self) -> Result<(), TailError> {
         if self.connection.is_none() {
             // The cache's own connection knows the time; a tail has no use for it.
-            self.connection = Some(self.dialer.dial(&Clock::new()).await?);
+            self.connection = Some(self.dialer.dial(&self.dialer.clock()).await?);
         }
         Ok(())
     }

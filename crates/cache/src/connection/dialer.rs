@@ -51,6 +51,11 @@ impl Dialer {
         self.command_limit
     }
 
+    /// For the connections that this makes. None of their replies is older than the longest wait for one.
+    pub(crate) fn clock(&self) -> Clock {
+        Clock::new(CLUSTER_CONNECT_LIMIT.max(self.command_limit))
+    }
+
     /// Connects, and learns the time. The kernel accepts connections for a process that hangs; only an answer shows that
     /// it lives.
     pub(crate) async fn dial(&self, clock: &Clock) -> Result<Connection, RedisError> {
