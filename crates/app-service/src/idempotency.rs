@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use database::prepared;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_query;
@@ -125,15 +126,13 @@ impl Use<'_> {
         answer: &Answer,
     ) -> Result<(), Trouble> {
         let stored = answer.to_stored();
-        let updated = diesel::update(table::table.find((self.principal, self.key)))
-            .set((
-                table::status.eq(stored.status),
-                table::location.eq(stored.location),
-                table::etag.eq(stored.etag),
-                table::body.eq(stored.body),
-            ))
-            .execute(&mut conn)
-            .await?;
+        let update = diesel::update(table::table.find((self.principal, self.key))).set((
+            table::status.eq(stored.status),
+            table::location.eq(stored.location),
+            table::etag.eq(stored.etag),
+            table::body.eq(stored.body),
+        ));
+        let updated = prepared(update).execute(&mut conn).await?;
         if updated != 1 {
             return Err(self.corrupt("it was claimed and is gone"));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use database::prepared;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
@@ -55,9 +56,8 @@ pub(crate) async fn advance_in_txn(
     partition: i32,
     next_offset: i64,
 ) -> QueryResult<()> {
-    diesel::update(position::table.find((topic, partition)))
-        .set(position::next_offset.eq(next_offset))
-        .execute(conn)
-        .await?;
+    let update =
+        diesel::update(position::table.find((topic, partition))).set(position::next_offset.eq(next_offset));
+    prepared(update).execute(conn).await?;
     Ok(())
 }

@@ -1,9 +1,8 @@
 //! Inserting facts.
 
-use diesel::QueryResult;
-use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use database::prepared;
 use diesel::result::DatabaseErrorKind;
+use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Binary, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use envelope::Fact;
@@ -67,82 +66,40 @@ pub async fn append_in_txn(
             bytes: fact.payload.len(),
         });
     }
-    Insert::new(*by, facts).execute(&mut conn).await?;
+    // As columns, so that it is one statement for any number of facts.
+    let event_id: Vec<Uuid> = facts.iter().map(|_| Uuid::now_v7()).collect();
+    let topic: Vec<&str> = facts.iter().map(|fact| fact.topic).collect();
+    let kind: Vec<&str> = facts.iter().map(|fact| fact.kind).collect();
+    // Schema versions are small numbers of our own making.
+    let schema_version: Vec<i16> = facts
+        .iter()
+        .map(|fact| i16::try_from(fact.schema_version).unwrap_or(i16::MAX))
+        .collect();
+    let aggregate_type: Vec<&str> = facts.iter().map(|fact| fact.aggregate_type).collect();
+    let aggregate_id: Vec<Uuid> = facts.iter().map(|fact| fact.aggregate_id).collect();
+    let aggregate_version: Vec<i64> = facts.iter().map(|fact| fact.aggregate_version).collect();
+    let payload: Vec<&[u8]> = facts.iter().map(|fact| fact.payload.as_slice()).collect();
+    let insert = sql_query(INSERT)
+        .bind::<Text, _>(by.actor)
+        .bind::<Nullable<Text>, _>(by.traceparent)
+        .bind::<Array<SqlUuid>, _>(event_id)
+        .bind::<Array<Text>, _>(topic)
+        .bind::<Array<Text>, _>(kind)
+        .bind::<Array<SmallInt>, _>(schema_version)
+        .bind::<Array<Text>, _>(aggregate_type)
+        .bind::<Array<SqlUuid>, _>(aggregate_id)
+        .bind::<Array<BigInt>, _>(aggregate_version)
+        .bind::<Array<Binary>, _>(payload);
+    prepared(insert).execute(&mut conn).await?;
     Ok(())
 }
 
-/// One INSERT for any number of facts, as columns. Sessions keep it prepared; what `sql_query` makes they would parse and plan anew for
-/// each transaction.
-struct Insert<'a> {
-    by: Attribution<'a>,
-    event_id: Vec<Uuid>,
-    topic: Vec<&'a str>,
-    kind: Vec<&'a str>,
-    schema_version: Vec<i16>,
-    aggregate_type: Vec<&'a str>,
-    aggregate_id: Vec<Uuid>,
-    aggregate_version: Vec<i64>,
-    payload: Vec<&'a [u8]>,
-}
-
-impl<'a> Insert<'a> {
-    fn new(by: Attribution<'a>, facts: &'a [Fact]) -> Insert<'a> {
-        Insert {
-            by,
-            event_id: facts.iter().map(|_| Uuid::now_v7()).collect(),
-            topic: facts.iter().map(|fact| fact.topic).collect(),
-            kind: facts.iter().map(|fact| fact.kind).collect(),
-            // Schema versions are small numbers of our own making.
-            schema_version: facts
-                .iter()
-                .map(|fact| i16::try_from(fact.schema_version).unwrap_or(i16::MAX))
-                .collect(),
-            aggregate_type: facts.iter().map(|fact| fact.aggregate_type).collect(),
-            aggregate_id: facts.iter().map(|fact| fact.aggregate_id).collect(),
-            aggregate_version: facts.iter().map(|fact| fact.aggregate_version).collect(),
-            payload: facts.iter().map(|fact| fact.payload.as_slice()).collect(),
-        }
-    }
-}
-
-impl QueryFragment<Pg> for Insert<'_> {
-    // Defaults fill xid, id and occurred_at; the ordinality makes ids rise in the order of the facts.
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "INSERT INTO outbox (event_id, topic, key, type, schema_version, aggregate_type, aggregate_id, \
-             aggregate_version, payload, actor, traceparent) \
-             SELECT event_id, topic, convert_to(aggregate_id::text, 'UTF8'), type, schema_version, aggregate_type, \
-             aggregate_id, aggregate_version, payload, ",
-        );
-        out.push_bind_param::<Text, _>(self.by.actor)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&self.by.traceparent)?;
-        out.push_sql(" FROM unnest(");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.event_id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.topic)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.kind)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SmallInt>, _>(&self.schema_version)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.aggregate_type)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.aggregate_id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<BigInt>, _>(&self.aggregate_version)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Binary>, _>(&self.payload)?;
-        out.push_sql(
-            ") WITH ORDINALITY AS fact (event_id, topic, type, schema_version, aggregate_type, aggregate_id, \
-             aggregate_version, payload, position) ORDER BY position",
-        );
-        Ok(())
-    }
-}
-
-/// By its text, which is always the same.
-impl QueryId for Insert<'_> {
-    type QueryId = Insert<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
+/// Defaults fill xid, id and occurred_at; the ordinality makes ids rise in the order of the facts.
+const INSERT: &str = "\
+INSERT INTO outbox (event_id, topic, key, type, schema_version, aggregate_type, aggregate_id, aggregate_version,
+                    payload, actor, traceparent)
+SELECT event_id, topic, convert_to(aggregate_id::text, 'UTF8'), type, schema_version, aggregate_type, aggregate_id,
+       aggregate_version, payload, $1, $2
+FROM unnest($3, $4, $5, $6, $7, $8, $9, $10) WITH ORDINALITY
+    AS fact (event_id, topic, type, schema_version, aggregate_type, aggregate_id, aggregate_version, payload, position)
+ORDER BY position";

@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use database::prepared;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::time::{Instant, timeout};
 
-use crate::prepared::Prepared;
 use crate::window::Cursor;
 
 /// How long an owner owns without renewing. An owner that dies is replaced within this and a second.
@@ -54,7 +54,8 @@ pub(crate) async fn look(conn: &mut AsyncPgConnection, sink: &str, owner: &str) 
          FROM outbox_cursor AS cursor, outbox_generation AS known, ({HISTORY}) AS here
          WHERE cursor.sink = $1"
     );
-    Prepared::new(&sql).text(sink).text(owner).get_result(conn).await
+    let query = sql_query(sql).bind::<Text, _>(sink).bind::<Text, _>(owner);
+    prepared(query).get_result(conn).await
 }
 
 /// What the owner got with the lease.

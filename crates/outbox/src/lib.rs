@@ -10,7 +10,6 @@ mod lease;
 mod meter;
 mod page;
 mod position;
-mod prepared;
 mod restate;
 mod retention;
 mod sink;

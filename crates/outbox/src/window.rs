@@ -14,15 +14,15 @@
 //! [`Tail`](crate::Tail) puts these steps together. They are public for whoever has to read the
 //! outbox in another way, and because the tests put them together wrongly.
 
-use diesel::QueryableByName;
+use database::prepared;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
+use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnectionCore, AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
 use time::OffsetDateTime;
 
 use crate::page::{COLUMNS, Page};
-use crate::prepared::Prepared;
 
 /// A reader's position: between the snapshots `s1` and `s2`, everything up to id `last` has been
 /// delivered. `h` and `h2` are the id sequence's values from just before each snapshot.
@@ -115,12 +115,11 @@ pub async fn probe(conn: &mut AsyncPgConnection, cursor: &Cursor) -> QueryResult
         "SELECT now() AS at, EXISTS ({}) AS found",
         window_rows("1", "pg_current_snapshot()", "1")
     );
-    Prepared::new(&sql)
-        .text(&cursor.s1)
-        .number(cursor.h)
-        .number(0)
-        .get_result(conn)
-        .await
+    let query = sql_query(sql)
+        .bind::<Text, _>(&cursor.s1)
+        .bind::<BigInt, _>(cursor.h)
+        .bind::<BigInt, _>(0);
+    prepared(query).get_result(conn).await
 }
 
 /// Opens a window up to now. Three statements, each its own transaction, in exactly this order
@@ -146,10 +145,9 @@ pub async fn sequence_value(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
         #[diesel(sql_type = BigInt)]
         value: i64,
     }
-    let sequence: Sequence =
-        Prepared::new("SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS value FROM outbox_id_seq")
-            .get_result(conn)
-            .await?;
+    let query =
+        sql_query("SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS value FROM outbox_id_seq");
+    let sequence: Sequence = prepared(query).get_result(conn).await?;
     Ok(sequence.value)
 }
 
@@ -171,7 +169,7 @@ async fn text(conn: &mut AsyncPgConnection, sql: &str) -> QueryResult<String> {
         #[diesel(sql_type = Text)]
         value: String,
     }
-    let row: Value = Prepared::new(sql).get_result(conn).await?;
+    let row: Value = prepared(sql_query(sql)).get_result(conn).await?;
     Ok(row.value)
 }
 
@@ -184,12 +182,12 @@ pub async fn page(
     bytes: usize,
 ) -> QueryResult<Page> {
     let sql = window_rows(COLUMNS, "$4::pg_snapshot", &limit.to_string());
-    let query = Prepared::new(&sql)
-        .text(&cursor.s1)
-        .number(cursor.h)
-        .number(cursor.last)
-        .text(cursor.s2.as_deref().unwrap_or(&cursor.s1));
-    let mut rows = AsyncConnectionCore::load(conn, query).await?;
+    let query = sql_query(sql)
+        .bind::<Text, _>(&cursor.s1)
+        .bind::<BigInt, _>(cursor.h)
+        .bind::<BigInt, _>(cursor.last)
+        .bind::<Text, _>(cursor.s2.as_deref().unwrap_or(&cursor.s1));
+    let mut rows = AsyncConnectionCore::load(conn, prepared(query)).await?;
     let mut page = Page::with_capacity(limit.min(256));
     while let Some(row) = rows.try_next().await? {
         page.push(row);

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use database::prepared;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, SingleValue, Uuid as SqlUuid};
@@ -174,17 +175,15 @@ pub(crate) async fn insert_in_txn(mut conn: &AsyncPgConnection, new: &Order) -> 
 
 /// Of an order that this transaction has locked.
 pub(crate) async fn update_in_txn(conn: &mut AsyncPgConnection, next: &Order) -> Result<(), Trouble> {
-    diesel::update(orders::table.find(next.id.0))
-        .set((
-            orders::status.eq(next.status.as_str()),
-            orders::paid_at.eq(next.paid_at),
-            orders::shipped_at.eq(next.shipped_at),
-            orders::cancelled_at.eq(next.cancelled_at),
-            orders::reason.eq(next.reason.map(|reason| reason.as_str())),
-            orders::version.eq(next.version.get()),
-        ))
-        .execute(conn)
-        .await?;
+    let update = diesel::update(orders::table.find(next.id.0)).set((
+        orders::status.eq(next.status.as_str()),
+        orders::paid_at.eq(next.paid_at),
+        orders::shipped_at.eq(next.shipped_at),
+        orders::cancelled_at.eq(next.cancelled_at),
+        orders::reason.eq(next.reason.map(|reason| reason.as_str())),
+        orders::version.eq(next.version.get()),
+    ));
+    prepared(update).execute(conn).await?;
     Ok(())
 }
 

@@ -1,3 +1,4 @@
+use database::prepared;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use domain::{Currency, Money, MoneyError, Product, ProductId, ProductStatus, Sku};
@@ -144,16 +145,14 @@ pub(crate) async fn insert_in_txn(conn: &mut AsyncPgConnection, new: &Product) -
 
 /// Of a product that this transaction has locked.
 pub(crate) async fn update_in_txn(conn: &mut AsyncPgConnection, next: &Product) -> Result<(), Trouble> {
-    diesel::update(product::table.find(next.id.0))
-        .set((
-            product::name.eq(&next.name),
-            product::description.eq(&next.description),
-            product::price_minor.eq(next.price.minor()),
-            product::status.eq(next.status.as_str()),
-            product::availability.eq(next.availability.as_str()),
-            product::version.eq(next.version.get()),
-        ))
-        .execute(conn)
-        .await?;
+    let update = diesel::update(product::table.find(next.id.0)).set((
+        product::name.eq(&next.name),
+        product::description.eq(&next.description),
+        product::price_minor.eq(next.price.minor()),
+        product::status.eq(next.status.as_str()),
+        product::availability.eq(next.availability.as_str()),
+        product::version.eq(next.version.get()),
+    ));
+    prepared(update).execute(conn).await?;
     Ok(())
 }

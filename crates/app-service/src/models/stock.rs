@@ -1,3 +1,4 @@
+use database::prepared;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use domain::{ProductId, Quantity, Stock};
@@ -75,13 +76,11 @@ pub(crate) async fn insert_in_txn(conn: &mut AsyncPgConnection, new: &Stock) -> 
 
 /// Of a stock that this transaction has locked.
 pub(crate) async fn update_in_txn(conn: &mut AsyncPgConnection, next: &Stock) -> Result<(), Trouble> {
-    diesel::update(stock::table.find(next.product_id.0))
-        .set((
-            stock::quantity.eq(next.quantity),
-            stock::version.eq(next.version.get()),
-        ))
-        .execute(conn)
-        .await?;
+    let update = diesel::update(stock::table.find(next.product_id.0)).set((
+        stock::quantity.eq(next.quantity),
+        stock::version.eq(next.version.get()),
+    ));
+    prepared(update).execute(conn).await?;
     Ok(())
 }
 
@@ -92,15 +91,13 @@ pub(crate) async fn take_in_txn(
     id: ProductId,
     wanted: Quantity,
 ) -> Result<Option<Stock>, Trouble> {
-    let row = diesel::update(stock::table.find(id.0).filter(stock::quantity.ge(wanted.get())))
+    let update = diesel::update(stock::table.find(id.0).filter(stock::quantity.ge(wanted.get())))
         .set((
             stock::quantity.eq(stock::quantity - wanted.get()),
             stock::version.eq(stock::version + 1),
         ))
-        .returning(Row::as_select())
-        .get_result(&mut conn)
-        .await
-        .optional()?;
+        .returning(Row::as_select());
+    let row = prepared(update).get_result(&mut conn).await.optional()?;
     row.map(Stock::try_from).transpose()
 }
 
@@ -110,13 +107,11 @@ pub(crate) async fn put_back_in_txn(
     id: ProductId,
     returned: Quantity,
 ) -> Result<Stock, Trouble> {
-    diesel::update(stock::table.find(id.0))
+    let update = diesel::update(stock::table.find(id.0))
         .set((
             stock::quantity.eq(stock::quantity + returned.get()),
             stock::version.eq(stock::version + 1),
         ))
-        .returning(Row::as_select())
-        .get_result(conn)
-        .await?
-        .try_into()
+        .returning(Row::as_select());
+    prepared(update).get_result::<Row>(conn).await?.try_into()
 }
