@@ -8,6 +8,7 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 mod migrate;
 mod pool;
+mod prepared;
 mod tls;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("tests/it/migrations");

@@ -29,7 +29,12 @@ const WARM_UP: Duration = Duration::from_secs(3);
 const PARTS: u32 = 6;
 
 const CUSTOMERS: usize = 50;
-const PRODUCTS: usize = 100;
+/// So many that orders seldom wait for each other's stock.
+const PRODUCTS: usize = 500;
+
+/// The order, and the stock of each line: with few transactions the machine is not busy with HTTP, which is not what is measured.
+const FACTS: u32 = 10;
+const LINES: usize = 9;
 
 /// app-service's own histogram: from a fact's insert to its acknowledgement.
 const DELIVERY: &str = "outbox_delivery_seconds";
@@ -37,8 +42,8 @@ const DELIVERY: &str = "outbox_delivery_seconds";
 /// How long, and under which load.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Plan {
-    /// Orders per second; each states about four facts
-    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Facts per second, by orders of nine lines, which state ten
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub rate: u32,
     /// How long facts are measured
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -91,12 +96,13 @@ pub async fn run(arena: &mut Arena, plan: Plan) -> anyhow::Result<Report> {
     let sources = Sources::of(&arena.stack)?;
     let shop = Shop::open(&arena.stack, "latency", CUSTOMERS, PRODUCTS)
         .await
-        .context("cannot open the shop")?;
+        .context("cannot open the shop")?
+        .lines(LINES);
     let watch = LogWatch::start(&sources.kafka, &events::topics::ALL)?;
     let mut meter = Meter::new(arena, &watch).await?;
     tracing::info!("nobody writes");
     let (idle_percent, idle_sessions_percent) = meter.idle(plan.idle).await?;
-    let load = Load::start(Arc::new(shop), plan.rate);
+    let load = Load::of_orders_alone(Arc::new(shop), plan.rate / FACTS);
     tokio::time::sleep(WARM_UP).await;
     tracing::info!("two replicas write");
     let mut parts = vec![meter.part("no open writer".to_owned(), plan.length).await?];

@@ -195,6 +195,7 @@ fn unquote(quoted: &str) -> (String, usize) {
 pub(crate) fn script(transaction: &Transaction, known: &BTreeSet<Uuid>, texts: &BTreeSet<String>) -> String {
     let mut fresh = Fresh::default();
     let mut lines = vec!["\\set n :n + 1".to_owned()];
+    let mut behind_facts = false;
     for statement in transaction {
         let mut sql = statement.sql.split_whitespace().collect::<Vec<_>>().join(" ");
         let outbox = states_facts(statement);
@@ -217,7 +218,15 @@ pub(crate) fn script(transaction: &Transaction, known: &BTreeSet<Uuid>, texts: &
             };
             sql = sql.replace(&format!("${}", index + 1), &value);
         }
+        // app-service sends its answer for the idempotency key behind the facts, without waiting for a reply between them.
+        if outbox {
+            lines.push("\\startpipeline".to_owned());
+        }
         lines.push(format!("{sql};"));
+        if behind_facts {
+            lines.push("\\endpipeline".to_owned());
+        }
+        behind_facts = outbox;
     }
     lines.join("\n") + "\n"
 }

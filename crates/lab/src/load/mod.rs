@@ -22,6 +22,14 @@ const IN_FLIGHT: usize = 512;
 const PAID: f64 = 0.6;
 const CANCELLED: f64 = 0.2;
 
+/// What becomes of orders.
+#[derive(Clone, Copy)]
+enum Life {
+    /// Most are paid, and some cancelled.
+    Whole,
+    Placed,
+}
+
 /// Customers who place orders, pay most and cancel some, until they are stopped.
 pub struct Load {
     book: Arc<Book>,
@@ -33,9 +41,18 @@ pub struct Load {
 impl Load {
     /// Places `rate` orders per second.
     pub fn start(shop: Arc<Shop>, rate: u32) -> Load {
+        Load::of(shop, rate, Life::Whole)
+    }
+
+    /// Places `rate` orders per second, and nothing becomes of them.
+    pub fn of_orders_alone(shop: Arc<Shop>, rate: u32) -> Load {
+        Load::of(shop, rate, Life::Placed)
+    }
+
+    fn of(shop: Arc<Shop>, rate: u32, life: Life) -> Load {
         let book = Arc::new(Book::default());
         let (stop, stopped) = watch::channel(false);
-        let running = tokio::spawn(run(shop, book.clone(), rate, stopped));
+        let running = tokio::spawn(run(shop, book.clone(), rate, life, stopped));
         Load {
             book,
             stop,
@@ -93,7 +110,7 @@ impl Witness {
     }
 }
 
-async fn run(shop: Arc<Shop>, book: Arc<Book>, rate: u32, mut stopped: watch::Receiver<bool>) {
+async fn run(shop: Arc<Shop>, book: Arc<Book>, rate: u32, life: Life, mut stopped: watch::Receiver<bool>) {
     let mut due = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
     // Orders that came due while this task could not run are still sent.
     due.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -109,7 +126,7 @@ async fn run(shop: Arc<Shop>, book: Arc<Book>, rate: u32, mut stopped: watch::Re
         };
         let (shop, book) = (shop.clone(), book.clone());
         tokio::spawn(async move {
-            order(&shop, &book, number).await;
+            order(&shop, &book, number, life).await;
             drop(place);
         });
     }
@@ -118,10 +135,12 @@ async fn run(shop: Arc<Shop>, book: Arc<Book>, rate: u32, mut stopped: watch::Re
 }
 
 /// One order's life.
-async fn order(shop: &Shop, book: &Book, number: usize) {
+async fn order(shop: &Shop, book: &Book, number: usize, life: Life) {
     let customer = number % shop.customers();
     let (_, placed) = book.note(Action::Place, shop.place(customer, number)).await;
-    let Some(order) = placed else { return };
+    let (Some(order), Life::Whole) = (placed, life) else {
+        return;
+    };
     if rand::random_bool(PAID) {
         book.note(Action::Pay, unit(shop.pay(&order))).await;
     }

@@ -23,7 +23,12 @@ pub struct Shop {
     customers: Vec<String>,
     /// Their ids.
     products: Vec<String>,
+    /// Of an order.
+    lines: usize,
 }
+
+/// Of an order, unless [`Shop::lines`] says otherwise.
+const LINES: usize = 2;
 
 /// What became of a request, as far as its sender can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,7 @@ impl Shop {
             operator,
             customers: Vec::new(),
             products: Vec::new(),
+            lines: LINES,
         };
         for number in 0..products {
             let body = json!({
@@ -86,6 +92,11 @@ impl Shop {
         Ok(shop)
     }
 
+    /// Orders are of so many different products, at most as many as there are.
+    pub fn lines(self, lines: usize) -> Shop {
+        Shop { lines, ..self }
+    }
+
     /// How many customers there are.
     pub fn customers(&self) -> usize {
         self.customers.len()
@@ -102,9 +113,9 @@ impl Shop {
         outcome(self.http.get(url).send().await).await.0
     }
 
-    /// A customer orders one to three units of two products; its id when that is known.
+    /// A customer orders one to three units of each of some products; its id when that is known.
     pub async fn place(&self, customer: usize, number: usize) -> (Outcome, Option<String>) {
-        let lines: Vec<Value> = (0..2)
+        let lines: Vec<Value> = (0..self.lines)
             .map(|line| {
                 let product = &self.products[(number + line * 7) % self.products.len()];
                 json!({"product_id": product, "quantity": 1 + (number + line) % 3})
