@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
 use crate::lease::Lease;
+use crate::meter::Meter;
 use crate::page::Page;
 use crate::window::{self, Cursor};
 
@@ -21,6 +22,8 @@ const SAVE_EVERY: Duration = Duration::from_millis(250);
 const SAVE_PAGES: u32 = 64;
 /// How long one statement of the tail may take; the server ends it then as well.
 pub(crate) const STATEMENT_LIMIT: Duration = Duration::from_secs(5);
+/// How often the backlog is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How often a position that moved is kept as one to rewind to.
 const REMEMBER_EVERY: Duration = Duration::from_secs(60);
 
@@ -47,7 +50,7 @@ pub(crate) struct Position {
     saved_at: Instant,
     pub(crate) unsaved_pages: u32,
     remembered_at: Option<Instant>,
-    pub(crate) measured: Instant,
+    measured: Instant,
     /// When a window was last looked for.
     pub(crate) looked: Instant,
     pub(crate) clock: Clock,
@@ -82,24 +85,33 @@ impl Position {
         }
     }
 
-    /// The next page, opening a new window when none is open; `None` when nothing was committed.
-    pub(crate) async fn look(&mut self) -> anyhow::Result<Option<Page>> {
+    /// The next page, opening a new window when none is open; `None` when nothing was committed. Whether something was need not be
+    /// asked when a commit was `told` of.
+    pub(crate) async fn look(&mut self, told: bool) -> anyhow::Result<Option<Page>> {
         self.looked = Instant::now();
         if self.cursor.s2.is_none() {
-            let probe = bounded(window::probe(&mut self.conn, &self.cursor)).await?;
-            self.clock = Clock {
-                at: probe.at,
-                read: self.looked,
-            };
-            if !probe.found {
-                self.reached = Some(self.clock);
-                return Ok(None);
+            if !told {
+                let probe = bounded(window::probe(&mut self.conn, &self.cursor)).await?;
+                self.read_clock(probe.at);
+                if !probe.found {
+                    self.reached = Some(self.clock);
+                    return Ok(None);
+                }
             }
-            bounded(window::open(&mut self.conn, &mut self.cursor)).await?;
+            let at = bounded(window::open(&mut self.conn, &mut self.cursor)).await?;
+            self.read_clock(at);
             self.opened = Some(self.clock);
         }
         let cursor = self.cursor.clone();
         self.page_at(&cursor).await.map(Some)
+    }
+
+    /// It was `at` when the database was last looked at, or later.
+    fn read_clock(&mut self, at: OffsetDateTime) {
+        self.clock = Clock {
+            at,
+            read: self.looked,
+        };
     }
 
     /// The page that comes after `cursor` in the open window.
@@ -134,6 +146,25 @@ impl Position {
         self.saved = self.cursor.clone();
         self.saved_at = Instant::now();
         self.unsaved_pages = 0;
+        Ok(())
+    }
+
+    /// Measures the backlog, of which `next` is what comes next, unless that was a moment ago.
+    pub(crate) async fn measure(&mut self, meter: &Meter, next: Option<&Page>) -> anyhow::Result<()> {
+        if self.measured.elapsed() < MEASURE_EVERY {
+            return Ok(());
+        }
+        self.measured = Instant::now();
+        let Some(first) = next.and_then(|page| page.rows().next()) else {
+            meter.backlog(0, Duration::ZERO);
+            return Ok(());
+        };
+        let newest = bounded(window::sequence_value(&mut self.conn)).await?;
+        let age = self.clock.now() - first.occurred_at();
+        meter.backlog(
+            newest - first.id() + 1,
+            Duration::try_from(age).unwrap_or_default(),
+        );
         Ok(())
     }
 

@@ -14,19 +14,17 @@ use crate::meter::Meter;
 use crate::page::Page;
 use crate::position::{Position, STATEMENT_LIMIT, bounded};
 use crate::sink::{Sink, SinkError, Watermark};
-use crate::window::{self, Cursor};
+use crate::window::Cursor;
 
-/// The poll interval: the shorter after work, the longer after a while without.
-const POLL_BUSY: Duration = Duration::from_millis(20);
+/// The poll interval: the shorter after work, the longer after a while without. What another replica commits waits for it.
+const POLL_BUSY: Duration = Duration::from_millis(8);
 const POLL_IDLE: Duration = Duration::from_millis(200);
 /// Windows are opened no faster than this: under a steady load they then hold several transactions each.
-const PACE: Duration = Duration::from_millis(4);
+const PACE: Duration = Duration::from_millis(8);
 /// How often a sink is told how far it is, at most: whoever acts on it counts in seconds.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// How often a replica that is not the owner looks whether it can be.
 const STANDBY_EVERY: Duration = Duration::from_millis(250);
-/// How often the backlog is measured.
-const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a tail needs besides its sink.
 #[derive(Debug, Clone)]
@@ -234,13 +232,17 @@ impl<S: Sink> Tail<S> {
         let mut backoff = Backoff::new();
         let mut poll = POLL_BUSY;
         let mut ready = None;
+        // Of a commit since the last look: then nobody has to ask whether there is one.
+        let mut told = false;
         loop {
-            match self.step(at, &mut ready).await {
+            match self.step(at, &mut ready, std::mem::take(&mut told)).await {
                 Ok(Step::Delivered) => {
                     backoff.reset();
                     poll = POLL_BUSY;
                     if ready.is_none() {
                         tokio::time::sleep_until(at.looked + PACE).await;
+                        told = self.woken.has_changed().unwrap_or(false);
+                        self.woken.mark_unchanged();
                     }
                 }
                 Ok(Step::Idle) => {
@@ -249,14 +251,17 @@ impl<S: Sink> Tail<S> {
                         return Ok(());
                     }
                     tokio::select! {
-                        changed = self.woken.changed() => if changed.is_err() { stop.pause(poll).await },
+                        changed = self.woken.changed() => match changed {
+                            Ok(()) => told = true,
+                            Err(_) => stop.pause(poll).await,
+                        },
                         () = stop.pause(poll) => poll = (poll * 2).min(POLL_IDLE),
                     }
                 }
                 Err(Failure::Session(error)) => return Err(error),
                 Err(Failure::Sink(error)) => {
                     self.meter.failed(&error);
-                    measure(&self.meter, at, ready.as_ref()).await?;
+                    at.measure(&self.meter, ready.as_ref()).await?;
                     if stop.is_told() {
                         tracing::warn!(
                             sink = S::NAME,
@@ -271,12 +276,17 @@ impl<S: Sink> Tail<S> {
     }
 
     /// Delivers the page that is ready, or the next one. One that could not be delivered stays ready.
-    async fn step(&mut self, at: &mut Position, ready: &mut Option<Page>) -> Result<Step, Failure> {
+    async fn step(
+        &mut self,
+        at: &mut Position,
+        ready: &mut Option<Page>,
+        told: bool,
+    ) -> Result<Step, Failure> {
         if ready.is_none() {
-            *ready = at.look().await?;
+            *ready = at.look(told).await?;
         }
         if self.rewound(at).await? {
-            *ready = at.look().await?;
+            *ready = at.look(false).await?;
         }
         let Some(page) = ready.take() else {
             at.save_if_due(self.args.rows_are_kept).await?;
@@ -298,7 +308,7 @@ impl<S: Sink> Tail<S> {
 
     /// Hands `page` to the sink while the next one is being fetched, which it returns.
     async fn deliver(&mut self, at: &mut Position, page: &Page) -> Result<Option<Page>, Failure> {
-        measure(&self.meter, at, Some(page)).await?;
+        at.measure(&self.meter, Some(page)).await?;
         let after = at.cursor.after(page);
         let fetching = async {
             if page.ends_window() {
@@ -368,25 +378,6 @@ impl<S: Sink> Tail<S> {
         }
         Ok(())
     }
-}
-
-/// Measures the backlog, of which `next` is what comes next, unless that was a moment ago.
-async fn measure(meter: &Meter, at: &mut Position, next: Option<&Page>) -> anyhow::Result<()> {
-    if at.measured.elapsed() < MEASURE_EVERY {
-        return Ok(());
-    }
-    at.measured = Instant::now();
-    let Some(first) = next.and_then(|page| page.rows().next()) else {
-        meter.backlog(0, Duration::ZERO);
-        return Ok(());
-    };
-    let newest = bounded(window::sequence_value(&mut at.conn)).await?;
-    let age = at.clock.now() - first.occurred_at();
-    meter.backlog(
-        newest - first.id() + 1,
-        Duration::try_from(age).unwrap_or_default(),
-    );
-    Ok(())
 }
 
 async fn connect(args: &TailArgs, sink: &str) -> anyhow::Result<AsyncPgConnection> {

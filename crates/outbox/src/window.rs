@@ -122,10 +122,10 @@ pub async fn probe(conn: &mut AsyncPgConnection, cursor: &Cursor) -> QueryResult
     prepared(query).get_result(conn).await
 }
 
-/// Opens a window up to now. Three statements, each its own transaction, in exactly this order
-/// (see the module's text). (Step 3.)
-pub async fn open(conn: &mut AsyncPgConnection, cursor: &mut Cursor) -> QueryResult<()> {
-    let h2 = sequence_value(conn).await?;
+/// Opens a window up to now, and returns the database's clock from before that. Three statements,
+/// each its own transaction, in exactly this order (see the module's text). (Step 3.)
+pub async fn open(conn: &mut AsyncPgConnection, cursor: &mut Cursor) -> QueryResult<OffsetDateTime> {
+    let Sequence { at, value: h2 } = sequence(conn).await?;
     let burnt = burn_xid(conn).await?;
     let s2 = current_snapshot(conn).await?;
     if xmax(&s2).is_none_or(|xmax| xmax <= burnt) {
@@ -135,20 +135,26 @@ pub async fn open(conn: &mut AsyncPgConnection, cursor: &mut Cursor) -> QueryRes
     cursor.h2 = h2;
     cursor.s2 = Some(s2);
     cursor.last = 0;
-    Ok(())
+    Ok(at)
+}
+
+#[derive(QueryableByName)]
+struct Sequence {
+    #[diesel(sql_type = Timestamptz)]
+    at: OffsetDateTime,
+    #[diesel(sql_type = BigInt)]
+    value: i64,
+}
+
+async fn sequence(conn: &mut AsyncPgConnection) -> QueryResult<Sequence> {
+    let query =
+        "SELECT now() AS at, CASE WHEN is_called THEN last_value ELSE 0 END AS value FROM outbox_id_seq";
+    prepared(sql_query(query)).get_result(conn).await
 }
 
 /// The value that the id sequence has reached; 0 while it is unused, when `last_value` says 1.
 pub async fn sequence_value(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
-    #[derive(QueryableByName)]
-    struct Sequence {
-        #[diesel(sql_type = BigInt)]
-        value: i64,
-    }
-    let query =
-        sql_query("SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS value FROM outbox_id_seq");
-    let sequence: Sequence = prepared(query).get_result(conn).await?;
-    Ok(sequence.value)
+    Ok(sequence(conn).await?.value)
 }
 
 /// Takes a transaction id and completes it. It writes no WAL that anyone would wait for.
