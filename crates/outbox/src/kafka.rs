@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tracing::Span;
 
 use crate::page::{Page, Row};
-use crate::sink::{Sink, SinkError};
+use crate::sink::{Identity, Sink, SinkError};
 use crate::topics::{self, Topic};
 use crate::trace::publish_span;
 
@@ -102,6 +102,14 @@ impl KafkaSink {
 
 impl Sink for KafkaSink {
     const NAME: &'static str = "kafka";
+
+    /// Connects, if need be: a topic that differs from its declaration is told of before the first fact needs it.
+    async fn identity(&mut self) -> Result<Identity, SinkError> {
+        if self.live.is_none() {
+            self.live = Some(self.connect().await?);
+        }
+        Ok(Identity::default())
+    }
 
     async fn deliver(&mut self, page: &Page) -> Result<(), SinkError> {
         // Taken out for as long as records are in flight. Unless all of them are acknowledged the producer is dropped

@@ -58,6 +58,22 @@ pub(crate) async fn look(conn: &mut AsyncPgConnection, sink: &str, owner: &str) 
     prepared(query).get_result(conn).await
 }
 
+/// No history is told by this timeline: until an operator says how to go on, no tail does.
+const NO_TIMELINE: i64 = -1;
+
+/// Stops the tails of all sinks in all replicas. Whoever knows of a database that went back in time tells the others so: another
+/// tail's store, or a replica that was started since, knows nothing of it.
+pub(crate) async fn halt(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+    sql_query("UPDATE outbox_generation SET timeline = $1 WHERE timeline <> $1")
+        .bind::<BigInt, _>(NO_TIMELINE)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Holds unless the tails were stopped by [`halt`].
+const NOT_HALTED: &str = "EXISTS (SELECT FROM outbox_generation WHERE timeline >= 0)";
+
 /// What the owner got with the lease.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -113,20 +129,20 @@ pub(crate) async fn acquire(
     }))
 }
 
-/// Another owner's epoch has begun.
+/// Another owner's epoch has begun, or the tails were stopped.
 #[derive(Debug, thiserror::Error)]
-#[error("another owner has taken the lease")]
+#[error("the lease is no longer this owner's")]
 pub(crate) struct Replaced;
 
 impl Lease {
     /// Saves the whole cursor, which renews the lease as well.
     pub(crate) async fn save(&mut self, conn: &mut AsyncPgConnection, cursor: &Cursor) -> anyhow::Result<()> {
-        let saved = sql_query(
+        let saved = sql_query(format!(
             "UPDATE outbox_cursor
              SET s1 = $3::pg_snapshot, h = $4, s2 = $5::pg_snapshot, h2 = $6, last = $7, store = $8,
                  saves = saves + 1, lease_until = clock_timestamp() + make_interval(secs => $9)
-             WHERE sink = $1 AND epoch = $2",
-        )
+             WHERE sink = $1 AND epoch = $2 AND {NOT_HALTED}"
+        ))
         .bind::<Text, _>(self.sink)
         .bind::<BigInt, _>(self.epoch)
         .bind::<Text, _>(&cursor.s1)
@@ -151,10 +167,10 @@ impl Lease {
         let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(RENEW_EVERY).await;
-            let renewing = sql_query(
+            let renewing = sql_query(format!(
                 "UPDATE outbox_cursor SET lease_until = clock_timestamp() + make_interval(secs => $3)
-                 WHERE sink = $1 AND epoch = $2",
-            )
+                 WHERE sink = $1 AND epoch = $2 AND {NOT_HALTED}"
+            ))
             .bind::<Text, _>(sink)
             .bind::<BigInt, _>(epoch)
             .bind::<Double, _>(LEASE.as_secs_f64())

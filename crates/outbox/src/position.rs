@@ -16,6 +16,10 @@ use crate::window::{self, Cursor};
 /// Bounds of a page, whichever is reached first. Large pages hide the wait for acknowledgements when a backlog is drained.
 const PAGE_ROWS: usize = 4_000;
 const PAGE_BYTES: usize = 8 << 20;
+/// While nobody knows how large rows are: of the largest these are 64 MiB. The server sends all that a statement selects, whatever
+/// is read of it.
+const FIRST_ROWS: usize = 256;
+const FEWEST_ROWS: usize = 16;
 /// The cursor is saved at most this often while rows flow; a crash delivers again what came
 /// after. Saving each page would turn its row into a bloated queue of dead versions.
 const SAVE_EVERY: Duration = Duration::from_millis(250);
@@ -48,7 +52,9 @@ pub(crate) struct Position {
     pub(crate) cursor: Cursor,
     saved: Cursor,
     saved_at: Instant,
-    pub(crate) unsaved_pages: u32,
+    unsaved_pages: u32,
+    /// How many rows the next page may have.
+    rows: usize,
     remembered_at: Option<Instant>,
     measured: Instant,
     /// When a window was last looked for.
@@ -72,6 +78,7 @@ impl Position {
             cursor,
             saved_at: now,
             unsaved_pages: 0,
+            rows: FIRST_ROWS,
             remembered_at: None,
             measured: now,
             looked: now,
@@ -116,7 +123,20 @@ impl Position {
 
     /// The page that comes after `cursor` in the open window.
     pub(crate) async fn page_at(&mut self, cursor: &Cursor) -> anyhow::Result<Page> {
-        bounded(window::page(&mut self.conn, cursor, PAGE_ROWS, PAGE_BYTES)).await
+        let page = bounded(window::page(&mut self.conn, cursor, self.rows, PAGE_BYTES)).await?;
+        if !page.is_empty() {
+            let row_bytes = page.payload_bytes() / page.len() + 1;
+            self.rows = (PAGE_BYTES / row_bytes).clamp(FEWEST_ROWS, PAGE_ROWS);
+        }
+        Ok(page)
+    }
+
+    /// `page` was delivered, and `after` comes next. That an empty window is over need not be saved, unless it was saved as open.
+    pub(crate) fn moved(&mut self, after: Cursor, page: &Page) {
+        self.cursor = after;
+        if !page.is_empty() || self.saved.s2.is_some() {
+            self.unsaved_pages += 1;
+        }
     }
 
     /// Saves the cursor unless that was a moment ago.
@@ -129,7 +149,7 @@ impl Position {
 
     /// Saves the cursor if it moved.
     pub(crate) async fn save(&mut self, rows_are_kept: Duration) -> anyhow::Result<()> {
-        if self.cursor == self.saved {
+        if self.unsaved_pages == 0 {
             return Ok(());
         }
         timeout(STATEMENT_LIMIT, self.lease.save(&mut self.conn, &self.cursor))

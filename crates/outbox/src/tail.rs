@@ -138,8 +138,15 @@ impl<S: Sink> Tail<S> {
             let halts = error.is::<Halted>();
             if halts && !halted {
                 tracing::error!(sink = S::NAME, "the tail has stopped: {error:#}");
+                if let Err(error) = halt_all(&self.args, S::NAME).await {
+                    tracing::error!(
+                        sink = S::NAME,
+                        error = format!("{error:#}"),
+                        "the other tails could not be stopped"
+                    );
+                }
             } else if error.is::<Replaced>() {
-                tracing::warn!(sink = S::NAME, "another replica took the tail over");
+                tracing::warn!(sink = S::NAME, "the tail is no longer this replica's");
             } else if !halts {
                 tracing::warn!(
                     sink = S::NAME,
@@ -213,7 +220,9 @@ impl<S: Sink> Tail<S> {
 
     fn is_our_history(&mut self, seen: &Seen) -> Result<(), Halted> {
         let wrong = if !seen.same_history {
-            "the server or its timeline is not the one that the outbox's cursors belong to".to_owned()
+            "the server or its timeline is not the one that the outbox's cursors belong to, or another tail found that the database \
+             went back in time"
+                .to_owned()
         } else if seen.ahead {
             "the outbox's cursor is ahead of everything that the database knows".to_owned()
         } else if seen.saves < self.remembered {
@@ -325,8 +334,7 @@ impl<S: Sink> Tail<S> {
         // Fetching is polled first, so that the server works while records are handed to the sink.
         let (next, delivered) = tokio::join!(fetching, delivering);
         delivered?;
-        at.cursor = after;
-        at.unsaved_pages += 1;
+        at.moved(after, page);
         self.meter.works();
         self.meter.delivered(page, at.clock.now());
         at.save_if_due(self.args.rows_are_kept).await?;
@@ -378,6 +386,11 @@ impl<S: Sink> Tail<S> {
         }
         Ok(())
     }
+}
+
+async fn halt_all(args: &TailArgs, sink: &str) -> anyhow::Result<()> {
+    let mut conn = connect(args, sink).await?;
+    bounded(lease::halt(&mut conn)).await
 }
 
 async fn connect(args: &TailArgs, sink: &str) -> anyhow::Result<AsyncPgConnection> {

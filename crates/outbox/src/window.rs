@@ -187,12 +187,13 @@ pub async fn page(
     limit: usize,
     bytes: usize,
 ) -> QueryResult<Page> {
-    let sql = window_rows(COLUMNS, "$4::pg_snapshot", &limit.to_string());
+    let sql = window_rows(COLUMNS, "$4::pg_snapshot", "$5");
     let query = sql_query(sql)
         .bind::<Text, _>(&cursor.s1)
         .bind::<BigInt, _>(cursor.h)
         .bind::<BigInt, _>(cursor.last)
-        .bind::<Text, _>(cursor.s2.as_deref().unwrap_or(&cursor.s1));
+        .bind::<Text, _>(cursor.s2.as_deref().unwrap_or(&cursor.s1))
+        .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX));
     let mut rows = AsyncConnectionCore::load(conn, prepared(query)).await?;
     let mut page = Page::with_capacity(limit.min(256));
     while let Some(row) = rows.try_next().await? {

@@ -205,22 +205,28 @@ impl Storm<'_> {
             .context("nobody reads the log")
     }
 
-    /// The replica that says that it owns the relay.
+    /// The replica that says that it owns the relay, alone: one that was suspended says so for a moment more.
     async fn owner(&self) -> anyhow::Result<u16> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
+            let mut owners = Vec::new();
             for replica in 1..=REPLICAS {
-                let admin = self.stack.admin_url("app-service", replica)?;
-                // A replica that was just resumed may be busy.
-                if let Ok(scrape) = Scrape::of(&admin).await
-                    && scrape.sum("outbox_lease_owner", "sink=\"kafka\"") == 1.0
-                {
-                    return Ok(replica);
-                }
+                owners.push(self.owns(replica).await?);
             }
-            tokio::time::sleep(LOOK).await;
+            match owners.as_slice() {
+                [Some(true), Some(false)] => return Ok(1),
+                [Some(false), Some(true)] => return Ok(2),
+                _ => tokio::time::sleep(LOOK).await,
+            }
         }
-        bail!("no replica owned the relay for {PATIENCE:?}")
+        bail!("no replica owned the relay alone for {PATIENCE:?}")
+    }
+
+    /// Whether it says so; `None` when it does not answer, as one that was just resumed and is busy.
+    async fn owns(&self, replica: u16) -> anyhow::Result<Option<bool>> {
+        let admin = self.stack.admin_url("app-service", replica)?;
+        let scrape = Scrape::of(&admin).await.ok();
+        Ok(scrape.map(|scrape| scrape.sum("outbox_lease_owner", "sink=\"kafka\"") == 1.0))
     }
 }
 

@@ -1,3 +1,4 @@
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use outbox::{AppendError, append_in_txn};
 use uuid::Uuid;
 
@@ -29,6 +30,24 @@ async fn a_payload_that_kafka_would_refuse_is_refused_before_it_is_a_row() {
         matches!(refused, Err(AppendError::TooLarge { bytes: 262_145, .. })),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn the_table_refuses_it_too() {
+    let fixture = Fixture::new().await;
+    let mut conn = fixture.connect().await;
+    let insert = async |conn: &mut AsyncPgConnection, bytes: usize| {
+        let sql = format!(
+            "INSERT INTO outbox (event_id, topic, key, type, schema_version, aggregate_type, aggregate_id, aggregate_version,
+                                 actor, payload)
+             VALUES (gen_random_uuid(), 't', 'k', 'test.bumped', 1, 'test', gen_random_uuid(), 1, 'test',
+                     convert_to(repeat(' ', {bytes}), 'UTF8'))"
+        );
+        diesel::sql_query(sql).execute(conn).await
+    };
+    insert(&mut conn, outbox::MAX_PAYLOAD).await.unwrap();
+    let refused = insert(&mut conn, outbox::MAX_PAYLOAD + 1).await.unwrap_err();
+    assert!(refused.to_string().contains("outbox_payload_check"), "{refused}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod controls;
 mod crash;
 mod fixture;
 mod operator;
+mod pages;
 mod publishing;
 mod random;
 mod reader;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::fixture::{Fixture, execute, fact, number};
 use crate::reader::commit_one;
 use crate::server::OwnServer;
-use crate::sinks::Recorder;
+use crate::sinks::{Recorder, Relay};
 
 struct Bumped;
 
@@ -71,10 +71,10 @@ async fn run(fixture: &Fixture, line: &str) -> Result<String, String> {
 
 /// What this thread logs.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn keep() -> (Log, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn keep() -> (Log, tracing::subscriber::DefaultGuard) {
         let log = Log::default();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(log.clone())
@@ -83,12 +83,13 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    async fn says(&self, what: &str) {
-        testkit::eventually(what, async || {
-            let log = self.0.lock().unwrap();
-            String::from_utf8_lossy(&log).contains(what).then_some(())
-        })
-        .await;
+    fn count(&self, what: &str) -> usize {
+        let log = self.0.lock().unwrap();
+        String::from_utf8_lossy(&log).matches(what).count()
+    }
+
+    pub(crate) async fn says(&self, what: &str) {
+        testkit::eventually(what, async || (self.count(what) > 0).then_some(())).await;
     }
 }
 
@@ -150,6 +151,8 @@ async fn a_replay_delivers_again_what_came_after_a_moment() {
     commit_one(&fixture, after).await;
     sink.seen.until("all three", |seen| seen.len() == 3).await;
 
+    let epoch = "SELECT epoch AS number FROM outbox_cursor WHERE sink = 'cache'";
+    let owned = number(&mut fixture.connect().await, epoch).await;
     let dry = run(
         &fixture,
         "replay --from 2999-01-01T00:00:00Z --sink cache --dry-run",
@@ -157,6 +160,7 @@ async fn a_replay_delivers_again_what_came_after_a_moment() {
     .await
     .unwrap();
     assert!(dry.contains("the position of"), "{dry}");
+    assert_eq!(number(&mut fixture.connect().await, epoch).await, owned);
     testkit::eventually("the position is saved", async || {
         let status = run(&fixture, "status").await.unwrap();
         status.contains("about 0").then_some(())
@@ -297,12 +301,35 @@ async fn a_store_that_remembers_more_saves_than_the_database_stops_the_tail() {
     let sink = Recorder::default();
     sink.identity.lock().unwrap().saves = Some(500);
     commit_one(&fixture, Uuid::now_v7()).await;
+    let relayed = Recorder::default();
+    let relay = fixture.tail(Relay(relayed.clone()));
+    relayed
+        .seen
+        .until("the relay works", |seen| seen.len() == 1)
+        .await;
     let tail = fixture.tail(sink.clone());
     log.says("the cache sink was told of 500").await;
     assert!(sink.seen.all().is_empty());
+    // The relay has no store that could tell it, and stops as well; so does one that is started after that.
+    log.says("or another tail found that the database went back in time")
+        .await;
+    relay.crash().await;
+    let relay = fixture.tail(Relay(relayed.clone()));
+    commit_one(&fixture, Uuid::now_v7()).await;
+    let halts = log.count("or another tail found");
+    testkit::eventually("the new one stops too", async || {
+        (log.count("or another tail found") > halts).then_some(())
+    })
+    .await;
+    assert_eq!(relayed.seen.all().len(), 1);
     let refused = run(&fixture, "resume").await.unwrap_err();
     assert!(refused.contains("--nothing-lost"), "{refused}");
     run(&fixture, "resume --nothing-lost").await.unwrap();
-    sink.seen.until("it goes on", |seen| seen.len() == 1).await;
+    sink.seen.until("it goes on", |seen| seen.len() == 2).await;
+    relayed
+        .seen
+        .until("so does the relay", |seen| seen.len() >= 2)
+        .await;
     tail.stop().await;
+    relay.stop().await;
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
 use envelope::Fact;
-use outbox::append_in_txn;
+use outbox::{Sink as _, append_in_txn};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -12,7 +12,7 @@ use rdkafka::client::DefaultClientContext;
 use testkit::judge;
 use uuid::Uuid;
 
-use crate::fixture::{BY, Fixture, execute, next_version_in_txn};
+use crate::fixture::{BY, Fixture, execute, next_version_in_txn, number};
 use crate::reader::commit_one;
 use crate::sinks::{declared, follow, relay, relay_declaring, topic};
 use crate::wrong::retrying::Retrying;
@@ -82,6 +82,9 @@ async fn a_clean_stop_hands_over_at_once_and_nothing_is_published_twice() {
         seen.until("the new version", |copies| copies.contains(&(aggregate, version)))
             .await;
         tail.stop().await;
+        let free = "SELECT count(*) AS number FROM outbox_cursor
+                    WHERE sink = 'kafka' AND owner IS NULL AND lease_until = '-infinity'";
+        assert_eq!(number(&mut fixture.connect().await, free).await, 1);
     }
     assert_eq!(seen.all(), [(aggregate, 1), (aggregate, 2), (aggregate, 3)]);
 }
@@ -111,6 +114,9 @@ async fn a_topic_that_differs_from_its_declaration_gets_nothing() {
         assert_eq!(refused.class(), "topic_differs");
         assert!(refused.to_string().contains(complaint), "{refused}");
     }
+    // Before there is anything to publish.
+    let mut idle = relay_declaring(declared("outbox-no-such-topic"));
+    assert_eq!(idle.identity().await.unwrap_err().class(), "unknown_topic");
     let unknown = deliver_once(&fixture, relay("outbox-no-such-topic"))
         .await
         .unwrap_err();

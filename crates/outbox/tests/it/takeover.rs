@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::fixture::{Fixture, number, run_tail};
+use crate::fixture::{Fixture, execute, number, run_tail};
+use crate::operator::Log;
 use crate::reader::commit_one;
 use crate::sinks::{Recorder, Seen, follow, relay, topic};
 
@@ -139,6 +140,26 @@ async fn a_killed_or_stopped_owner_is_replaced_and_moves_no_cursor_when_it_wakes
 }
 
 /// Passes bytes on until it is told to freeze; then it holds the connections and passes nothing.
+#[tokio::test]
+async fn an_owner_whose_epoch_is_over_saves_nothing() {
+    let (log, _guard) = Log::keep();
+    let fixture = Fixture::new().await;
+    let sink = Recorder::default();
+    let tail = fixture.tail(sink.clone());
+    commit_one(&fixture, Uuid::now_v7()).await;
+    sink.seen.until("it owns the tail", |seen| seen.len() == 1).await;
+    let mut conn = fixture.owner().await;
+    let taken = "UPDATE outbox_cursor SET epoch = epoch + 1, owner = 'another', lease_until = 'infinity' WHERE sink = 'cache'";
+    execute(&mut conn, taken).await;
+    let row = "SELECT hashtextextended(cursor::text, 0) AS number FROM outbox_cursor AS cursor WHERE sink = 'cache'";
+    let before = number(&mut conn, row).await;
+    // A save is due a quarter of a second after this.
+    commit_one(&fixture, Uuid::now_v7()).await;
+    log.says("no longer this replica's").await;
+    assert_eq!(number(&mut conn, row).await, before);
+    tail.stop().await;
+}
+
 async fn proxy(to: String, frozen: watch::Receiver<bool>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
