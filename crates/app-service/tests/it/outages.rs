@@ -6,9 +6,10 @@ use futures_util::stream::FuturesUnordered;
 use identity::Caller;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use testkit::{Mood, Proxy};
 use uuid::Uuid;
 
-use crate::shop::{Shop, answer, merchandiser};
+use crate::shop::{Reply, Shop, answer, merchandiser};
 
 /// The shop's database, as a superuser sees it from another one.
 struct Server {
@@ -47,8 +48,7 @@ impl Server {
 #[tokio::test]
 async fn while_postgresql_is_down_what_is_cached_is_answered_and_the_rest_is_a_503() {
     // A watermark of its own, which nobody confirms when the database is down: after 7 s entries have to be loaded again.
-    let scope = Uuid::now_v7().simple().to_string();
-    let shop = Shop::open_with(&[("CACHE_SCOPE", &scope), ("CACHE_STALENESS_BOUND", "7s")]).await;
+    let shop = Shop::open_with(&[("CACHE_STALENESS_BOUND", "7s")]).await;
     let cached = format!("/v1/products/{}", shop.product(1, json!({})).await);
     let never_read = format!("/v1/products/{}", shop.product(1, json!({})).await);
     let read = async |path: &str| answer(shop.request(&Caller::anonymous(), Method::GET, path)).await;
@@ -119,4 +119,71 @@ async fn more_loads_than_the_database_is_given_are_a_503_that_says_when_to_come_
         }
     }
     assert!(loaded > 0, "the one that loaded has its answer");
+}
+
+async fn read(shop: &Shop, path: &str) -> Reply {
+    answer(shop.request(&Caller::anonymous(), Method::GET, path)).await
+}
+
+async fn until_hit(shop: &Shop, path: &str) {
+    testkit::eventually("it is cached", async || {
+        (read(shop, path).await.header("cache-status") == "plumbline; hit").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_crash_between_commit_and_invalidation_the_tail_invalidates() {
+    let redis = std::env::var("PLUMBLINE_TEST_REDIS").expect("run `cargo stack test`");
+    let proxy = Proxy::before(&redis).await.unwrap();
+    // The age of a watermark must not have it loaded again.
+    let settings = [("REDIS_URL", proxy.url()), ("CACHE_STALENESS_BOUND", "0s")];
+    let mut shop = Shop::open_with(&settings).await;
+    let product = format!("/v1/products/{}", shop.product(1, json!({})).await);
+    until_hit(&shop, &product).await;
+
+    proxy.set(Mood::Closed);
+    shop.patch(&merchandiser(), &product, json!({"price_minor": 990}))
+        .await
+        .expect(StatusCode::OK);
+    shop.kill_and_start_again();
+    proxy.set(Mood::Open);
+    testkit::eventually("the new price is read", async || {
+        let reply = read(&shop, &product).await;
+        // Rather than because the entry was old.
+        assert!(!reply.header("cache-status").contains("stale-while-revalidate"));
+        (reply.body["price_minor"] == 990).then_some(())
+    })
+    .await;
+    until_hit(&shop, &product).await;
+}
+
+#[tokio::test]
+async fn the_first_page_of_products_is_cached_and_shows_each_change_at_once() {
+    let shop = Shop::open().await;
+    let first = shop.product(1, json!({})).await;
+    let page = "/v1/products?limit=5";
+    until_hit(&shop, page).await;
+    let product = format!("/v1/products/{first}");
+    shop.patch(&merchandiser(), &product, json!({"price_minor": 990}))
+        .await
+        .expect(StatusCode::OK);
+    let reply = read(&shop, page).await;
+    assert_eq!(reply.body["items"][0]["price_minor"], 990, "{}", reply.body);
+
+    until_hit(&shop, page).await;
+    let second = shop.product(1, json!({})).await;
+    let ids = |reply: &Reply| -> Vec<String> {
+        let items = reply.body["items"].as_array().unwrap().iter();
+        items
+            .map(|item| item["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let reply = read(&shop, page).await;
+    assert!(ids(&reply).contains(&second), "{}", reply.body);
+    shop.patch(&merchandiser(), &product, json!({"status": "discontinued"}))
+        .await
+        .expect(StatusCode::OK);
+    let reply = read(&shop, page).await;
+    assert_eq!(ids(&reply), [second], "{}", reply.body);
 }

@@ -43,6 +43,8 @@ pub(super) fn start(database: &Database, keys: &TempDir, settings: &[(String, St
         .env("ADMIN_ADDR", "127.0.0.1:0")
         .env("DATABASE_URL", database.runtime_url())
         .env("REDIS_URL", redis)
+        // All tests share one Redis, and each database has its own products, versions and saves.
+        .env("CACHE_SCOPE", &database.name)
         // A busy machine must not make a miss of a hit.
         .env("REDIS_COMMAND_TIMEOUT", "20s")
         .env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
