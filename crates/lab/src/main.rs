@@ -32,7 +32,7 @@ enum Verb {
         #[command(flatten)]
         output: Output,
     },
-    /// Break things under load, on a stack of its own; the ledger must balance afterwards
+    /// Break things under load, on a stack of its own: exits with 1 when something that the scenario checks did not hold
     Chaos {
         #[command(subcommand)]
         which: Scenario,
