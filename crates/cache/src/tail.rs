@@ -94,9 +94,10 @@ impl Tail {
     /// # Errors
     /// When Redis does not acknowledge it.
     pub async fn withdraw(&mut self) -> Result<(), TailError> {
-        metrics::counter!("cache_reapplies_total").increment(1);
         let key = self.watermark();
-        self.run::<u64>(&Cmd::del(key)).await.map(drop)
+        self.run::<u64>(&Cmd::del(key)).await?;
+        metrics::counter!("cache_reapplies_total").increment(1);
+        Ok(())
     }
 
     /// All that was committed before `to` has been applied, and by the database's clock that was `lag` ago. `saves`, how

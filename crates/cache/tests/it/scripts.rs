@@ -78,6 +78,7 @@ fn difference(scripts: &Scripts, cases: u32) -> Result<(), String> {
                 .map_err(|error| TestCaseError::fail(error.to_string()))?;
             prop_assert_eq!(&answer, &expected, "{:?}", step);
             prop_assert_eq!(&real.state().unwrap(), &model, "{:?}", step);
+            prop_assert!(real.expires().unwrap(), "{:?} leaves a key for ever", step);
         }
         Ok(())
     });

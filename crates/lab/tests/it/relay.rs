@@ -17,16 +17,23 @@ async fn striking_the_relay_under_load_loses_and_inverts_nothing() {
     let mut arena = relay_kill::arena(folder, options)
         .await
         .unwrap_or_else(|error| panic!("{error:#}"));
-    let plan = relay_kill::Plan { kills: 5, rate: 60 };
+    let plan = relay_kill::Plan { kills: 10, rate: 60 };
     let report = relay_kill::run(&mut arena.stack, plan)
         .await
         .unwrap_or_else(|error| panic!("{error:#}"));
     println!("{report}");
     assert_eq!(report.failures(), [""; 0]);
-    for trouble in ["killed", "suspended for 8 s", "Kafka killed", "PostgreSQL killed"] {
+    for trouble in [
+        "killed",
+        "stopped",
+        "suspended for 8 s",
+        "Kafka killed",
+        "PostgreSQL killed",
+    ] {
         let seen = &report.troubles[trouble];
         assert!(!seen.over_after_ms.is_empty(), "{trouble}: {seen:?}");
     }
+    assert!(report.troubles.contains_key("suspended briefly"));
 
     // A checker that can't fail would prove nothing: two versions that nobody published, and one that was taken back.
     let sources = Sources::of(&arena.stack).unwrap();

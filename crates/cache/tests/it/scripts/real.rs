@@ -94,6 +94,18 @@ impl Real<'_> {
         }
     }
 
+    /// Whether nothing stays for longer than it was to.
+    pub(super) fn expires(&mut self) -> RedisResult<bool> {
+        for key in [&self.data, &self.control] {
+            let left: i64 = cmd("PTTL").arg(key).query(self.redis)?;
+            // -2: there is no such key; -1: it has no end.
+            if left != -2 && !(0..=60_000).contains(&left) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     pub(super) fn state(&mut self) -> RedisResult<Model> {
         let (seconds, micros): (u64, u64) = cmd("TIME").query(self.redis)?;
         let now = seconds * 1000 + micros / 1000;

@@ -2,6 +2,10 @@
 
 /// Which script, the line as it is, and as it is not.
 pub(crate) const SCRIPTS: &[(&str, &str, &str)] = &[
+    // What is never read again stays for ever.
+    ("lease", "redis.call('PEXPIRE', KEYS[2], ARGV[5])", ""),
+    ("invalidate", "redis.call('PEXPIRE', KEYS[2], ARGV[2])", ""),
+    ("populate", ", 'PX', ARGV[4])", ")"),
     // A lease that is no lock.
     (
         "lease",

@@ -73,6 +73,8 @@ impl Fault {
 pub(super) struct Struck {
     pub(super) fault: Fault,
     pub(super) began: Instant,
+    /// When Redis was killed that came back with old values: until then it kept what it had acknowledged.
+    pub(super) killed: Option<Instant>,
     /// When Redis had lost what it had acknowledged, and answered again.
     pub(super) lost: Option<Instant>,
     /// When the invalidator had saved that, and when it had applied everything again.
@@ -98,6 +100,7 @@ impl Storm<'_> {
         let mut struck = Struck {
             fault,
             began: Instant::now(),
+            killed: None,
             lost: None,
             noticed: None,
             reapplied: None,
@@ -147,6 +150,7 @@ impl Storm<'_> {
         let before = self.progress.borrow().store.clone();
         let committed = self.last_transaction().await?;
         self.proxy.set(Mood::Silent);
+        struck.killed = Some(Instant::now());
         self.stack.kill_server(Server::Redis)?;
         self.stack.start_server(Server::Redis).await?;
         std::fs::remove_file(format!("{folder}/dump.rdb")).context("there was no snapshot")?;

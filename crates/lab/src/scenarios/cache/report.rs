@@ -143,8 +143,7 @@ impl Report {
 /// Whether a read that began then may be stale: Redis is back without writes that it had acknowledged, and not all of them are applied
 /// again. A Redis that comes back empty has lost its old values with its floors, so nothing is excused there.
 fn excuses(struck: &Struck, began: Instant) -> bool {
-    struck.fault == Fault::Restored
-        && began >= struck.began
+    struck.killed.is_some_and(|killed| killed <= began)
         && struck.reapplied.is_some_and(|reapplied| began <= reapplied)
 }
 
