@@ -15,7 +15,7 @@ use crate::clock::millis;
 use crate::entry::{CacheStatus, Content, Loaded, Stored};
 use crate::flight::Pilot;
 use crate::key::Keys;
-use crate::namespace::{Cause, Inner, Source, Unavailable, Verdict};
+use crate::namespace::{Cause, Inner, Source, TOO_LARGE, Unavailable, Verdict};
 
 /// What those who waited for a flight get.
 pub(crate) type Landing = Result<Fetched, Unavailable>;
@@ -156,7 +156,7 @@ impl<S: Source> Round<'_, S> {
         };
         let stored = self.stored(loaded, &lease);
         if stored.size() > self.namespace.policy.largest_body {
-            self.namespace.meters.populate("too_large");
+            self.is_large();
             self.release(&lease).await;
             return pilot.land(&Ok(Fetched::of(stored, CacheStatus::Missed)), lease.sent);
         }
@@ -188,13 +188,21 @@ impl<S: Source> Round<'_, S> {
                 return None;
             }
         };
+        let large = size(&content) > self.namespace.policy.largest_body;
+        if large && why == TOO_LARGE {
+            self.is_large();
+        }
         let small = size(&content) <= LARGEST_LOCAL;
         if why == "bypass" && small && self.namespace.core.link.is_out_of_reach() {
             self.namespace
                 .local
                 .insert(&self.keys.data, started, (version, content.clone()));
         }
-        let status = CacheStatus::Bypassed;
+        let status = if large {
+            CacheStatus::Missed
+        } else {
+            CacheStatus::Bypassed
+        };
         pilot.land(
             &Ok(Fetched {
                 version,
@@ -203,6 +211,11 @@ impl<S: Source> Round<'_, S> {
             }),
             load,
         )
+    }
+
+    fn is_large(&self) {
+        self.namespace.meters.populate(TOO_LARGE);
+        self.namespace.large.insert(&self.keys.data, Instant::now(), ());
     }
 
     /// Asks the source, within its limit. A panic is an error like others; an error is remembered.

@@ -77,8 +77,17 @@ pub(crate) struct Inner<S> {
     pub(crate) failures: Recent<Unavailable>,
     /// What was loaded while Redis is out of reach.
     pub(crate) local: Recent<(i64, Content)>,
+    /// What was too large to be stored: nobody waits for his turn to load it.
+    pub(crate) large: Recent<()>,
     pub(crate) meters: Meters,
 }
+
+/// How long a failed load, or one without Redis, is remembered.
+const SECOND: Duration = Duration::from_secs(1);
+/// Then somebody looks whether it has become small.
+const REMEMBER_LARGE: Duration = Duration::from_secs(30);
+/// Why a load does not ask for a lease, and the result of a populate.
+pub(crate) const TOO_LARGE: &str = "too_large";
 
 /// What to do with an entry that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +109,9 @@ impl<S: Source> Namespace<S> {
             policy,
             pace: Pace::default(),
             flights: Flights::new(),
-            failures: Recent::new(),
-            local: Recent::new(),
+            failures: Recent::new(SECOND),
+            local: Recent::new(SECOND),
+            large: Recent::new(REMEMBER_LARGE),
             meters: Meters::new(S::NAMESPACE),
         }))
     }
@@ -201,7 +211,11 @@ impl<S: Source> Inner<S> {
             Ok(Some(Decoded::Entry(stored))) => stored,
             Ok(None | Some(Decoded::Garbage)) => {
                 requests.miss.increment(1);
-                return self.fetch(key, data, Errand::Miss { seen: 0 }).await;
+                let errand = match self.large.get(&data) {
+                    Some(()) => Errand::Apart { why: TOO_LARGE },
+                    None => Errand::Miss { seen: 0 },
+                };
+                return self.fetch(key, data, errand).await;
             }
             Ok(Some(Decoded::Newer)) => {
                 requests.miss.increment(1);

@@ -1,4 +1,4 @@
-//! What a process remembers for one second: loads that failed, and, while Redis is out of reach, what was loaded.
+//! What a process remembers for a while: loads that failed, what was loaded while Redis is out of reach, and what is too large for it.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -13,6 +13,7 @@ const LARGEST: usize = 1000;
 const UNPOISONED: &str = "nothing panics while it holds the lock";
 
 pub(crate) struct Recent<V> {
+    keep: Duration,
     entries: Mutex<Entries<V>>,
     /// A copy, so that who has nothing to forget takes no lock.
     empty: AtomicBool,
@@ -25,8 +26,10 @@ struct Entries<V> {
 }
 
 impl<V: Clone> Recent<V> {
-    pub(crate) fn new() -> Recent<V> {
+    /// Remembers each value for so long.
+    pub(crate) fn new(keep: Duration) -> Recent<V> {
         Recent {
+            keep,
             entries: Mutex::new(Entries::new()),
             empty: AtomicBool::new(true),
         }
@@ -38,14 +41,14 @@ impl<V: Clone> Recent<V> {
         }
         let entries = self.entries.lock().expect(UNPOISONED);
         let (since, value) = entries.by_key.get(key)?;
-        (since.elapsed() < SECOND).then(|| value.clone())
+        (since.elapsed() < self.keep).then(|| value.clone())
     }
 
     /// `since` is when the value was true: before it was asked for.
     pub(crate) fn insert(&self, key: &str, since: Instant, value: V) {
         let mut entries = self.entries.lock().expect(UNPOISONED);
         if entries.by_key.len() >= LARGEST {
-            entries.sweep();
+            entries.sweep(self.keep);
         }
         if entries.by_key.len() < LARGEST {
             entries.by_key.insert(key.to_owned(), (since, value));
@@ -80,12 +83,12 @@ impl<V> Entries<V> {
     }
 
     /// Looks at all of them under the lock, so at most once a second.
-    fn sweep(&mut self) {
+    fn sweep(&mut self, keep: Duration) {
         if self.swept.is_some_and(|swept| swept.elapsed() < SECOND) {
             return;
         }
         self.swept = Some(Instant::now());
-        self.by_key.retain(|_, (since, _)| since.elapsed() < SECOND);
+        self.by_key.retain(|_, (since, _)| since.elapsed() < keep);
     }
 }
 
@@ -94,8 +97,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_forgets_after_a_second_and_holds_so_many() {
-        let recent = Recent::new();
+    async fn it_forgets_after_a_while_and_holds_so_many() {
+        let recent = Recent::new(SECOND);
         recent.insert("a", Instant::now(), 1);
         assert_eq!(recent.get("a"), Some(1));
         tokio::time::advance(SECOND).await;
@@ -114,7 +117,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_looks_for_old_entries_once_a_second() {
-        let recent = Recent::new();
+        let recent = Recent::new(SECOND);
         let since = Instant::now();
         tokio::time::advance(SECOND / 2).await;
         for key in 0..LARGEST {

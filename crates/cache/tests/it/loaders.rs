@@ -211,6 +211,40 @@ async fn what_is_too_large_is_passed_through() {
     assert!(count("cache_populates_total", &["shelf", "too_large"]) >= passed + 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn for_what_is_too_large_no_process_waits_for_another() {
+    counted::listen();
+    let rows = Shelf::<1>::default();
+    let policy = Policy {
+        largest_body: 3,
+        ..lasting()
+    };
+    let shelves = [
+        rows.behind_with(&redis(), policy).await,
+        rows.behind_with(&redis(), policy).await,
+    ];
+    let key = Uuid::now_v7();
+    rows.put(key, 1, "teapot");
+    for shelf in &shelves {
+        assert_eq!(read(shelf, key).await, found(1, "teapot", MISSED));
+    }
+    let apart = || count("cache_loads_total", &["shelf", "too_large"]);
+    let before = apart();
+    let gate = rows.gate();
+    let waiting = tokio::spawn({
+        let shelf = shelves[0].clone();
+        async move { read(&shelf, key).await }
+    });
+    gate.reached.acquire().await.unwrap().forget();
+    // While one process still loads.
+    assert_eq!(read(&shelves[1], key).await, found(1, "teapot", MISSED));
+    assert!(!waiting.is_finished());
+    gate.open.add_permits(1);
+    assert_eq!(waiting.await.unwrap(), found(1, "teapot", MISSED));
+    // Without a lease: with one, the other would have waited until it was over. Another test counts one at most.
+    assert!(apart() >= before + 2);
+}
+
 struct Names;
 
 impl Source for Names {
