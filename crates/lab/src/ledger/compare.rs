@@ -14,7 +14,7 @@ impl Balance {
     pub fn of(facts: &Facts) -> Balance {
         let mut balance = Balance::default();
         for (aggregate, seen) in &facts.aggregates {
-            balance.count_versions(aggregate, seen);
+            balance.count_versions(aggregate, seen, facts.generation);
         }
         for ((bucket, currency), pair) in &facts.revenue {
             let difference = balance
@@ -46,9 +46,13 @@ impl Balance {
         balance
     }
 
-    fn count_versions(&mut self, aggregate: &Aggregate, seen: &Seen) {
+    fn count_versions(&mut self, aggregate: &Aggregate, seen: &Seen, current: i64) {
         self.aggregates += i64::from(seen.row > 0);
-        let (generation, row) = Generations::split(seen.row);
+        // Without a row nothing was restated: all that is known of it is from before the last restore.
+        let (generation, row) = match seen.row {
+            0 => (current, 0),
+            row => Generations::split(row),
+        };
         let (mut outbox, mut audit) = (Place::default(), Place::default());
         let known = seen.outbox.0.keys().chain(seen.audit.0.keys());
         for each in known.copied().chain([generation]).collect::<BTreeSet<_>>() {
@@ -77,7 +81,11 @@ impl Balance {
             outbox.doubled += stated.rows - stated.events;
             self.beside.duplicates += logged.rows - logged.events;
         }
-        let analytics = compare_last(seen.row, seen.analytics);
+        let mut analytics = compare_last(seen.row, seen.analytics);
+        if seen.row == 0 && Generations::split(seen.analytics).0 < current {
+            // The log counts it.
+            analytics = Place::default();
+        }
         for (name, place) in [("outbox", outbox), ("audit", audit), ("analytics", analytics)] {
             if !place.is_clean() {
                 let (kind, id) = (aggregate.kind.as_str(), aggregate.id);

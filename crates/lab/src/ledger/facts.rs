@@ -147,6 +147,8 @@ pub struct MailKey {
 /// Everything that the ledger compares. Bounded by memory: about 200 bytes per aggregate and per mail.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
+    /// How often everything has been restated after a restore.
+    pub generation: i64,
     pub aggregates: BTreeMap<Aggregate, Seen>,
     /// Minor units by start of the quarter of an hour and currency.
     pub revenue: BTreeMap<(OffsetDateTime, String), Pair>,

@@ -26,7 +26,17 @@ const MAILS: [(&str, &str); 4] = [
 /// Reads everything. Each database is read in one snapshot; the snapshots are of different moments.
 pub(crate) async fn facts(sources: &Sources) -> anyhow::Result<Facts> {
     let mut facts = Facts::default();
-    read_app(&mut snapshot(sources, "app").await?, &mut facts).await?;
+    let mut app = snapshot(sources, "app").await?;
+    each(
+        &mut app,
+        "SELECT generation AS value FROM outbox_generation",
+        |row: Value| {
+            facts.generation = row.value;
+            Ok(())
+        },
+    )
+    .await?;
+    read_app(&mut app, &mut facts).await?;
     read_audit(&mut snapshot(sources, "audit").await?, &mut facts).await?;
     read_analytics(&mut snapshot(sources, "analytics").await?, &mut facts).await?;
     read_mails(sources, &mut facts).await?;

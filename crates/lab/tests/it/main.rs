@@ -13,6 +13,7 @@ mod ledger;
 mod openapi;
 mod readiness;
 mod relay;
+mod restore;
 mod roll;
 mod settings;
 mod shop;

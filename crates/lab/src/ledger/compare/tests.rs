@@ -157,6 +157,7 @@ fn every_difference_is_reported() {
 /// The order of [`shop`], restored to version 2 when it was at 3, restated, and changed once more.
 fn restored() -> Facts {
     let mut facts = shop();
+    facts.generation = 1;
     let second = (1, first(2));
     let version = (1 << 40) + 2;
     *order(&mut facts) = Seen {
@@ -236,4 +237,27 @@ fn a_parked_record_is_a_difference() {
     let mut facts = shop();
     facts.dead_letters.insert("analytics", 1);
     assert!(!Balance::of(&facts).balances());
+}
+
+#[test]
+fn what_only_a_lost_future_knew_is_a_ghost_unless_the_database_was_restored() {
+    let mut facts = restored();
+    *facts.seen(Kind::Order, Uuid::from_u128(9)) = Seen {
+        row: 0,
+        outbox: Generations::default(),
+        audit: versions(3),
+        analytics: 3,
+    };
+    let balance = Balance::of(&facts);
+    assert!(balance.balances(), "{balance:?}");
+    assert_eq!(balance.beside.lost_future, 4);
+    facts.generation = 0;
+    let balance = Balance::of(&facts);
+    assert_eq!((balance.audit.ghosts, balance.analytics.ghosts), (3, 3));
+    // One that was made after the restore is none of the lost.
+    facts.generation = 1;
+    facts.seen(Kind::Order, Uuid::from_u128(9)).audit = Generations([(1, first(2))].into());
+    facts.seen(Kind::Order, Uuid::from_u128(9)).analytics = (1 << 40) + 2;
+    let balance = Balance::of(&facts);
+    assert_eq!((balance.audit.ghosts, balance.analytics.ghosts > 0), (2, true));
 }
