@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use envelope::Envelope;
@@ -21,6 +21,9 @@ use crate::ledger::settle::Partition;
 
 /// How long it takes at most to notice that it is to stop.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How long after the last trouble with a broker it is read from anew.
+const CALM: Duration = Duration::from_secs(2);
 
 /// The records of the topics, by whether their order makes sense.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -55,29 +58,42 @@ struct Shared {
 impl LogWatch {
     /// Begins to read `topics`, each of which has `partitions` partitions.
     pub fn start(kafka: &KafkaArgs, topics: &[events::topics::Topic]) -> anyhow::Result<LogWatch> {
-        let mut config = kafka.client("lab")?;
-        // It belongs to no group and commits nothing, but librdkafka does not start without a name.
-        config.set("group.id", "lab").set("enable.auto.commit", "false");
-        let mut assignment = TopicPartitionList::new();
-        for topic in topics {
-            for partition in 0..topic.partitions {
-                assignment.add_partition_offset(topic.name, partition, Offset::Beginning)?;
-            }
-        }
-        let consumer: BaseConsumer = config.create().context("cannot make a Kafka client")?;
-        consumer.assign(&assignment).context("cannot read the topics")?;
+        let kafka = kafka.clone();
+        let partitions: Vec<Partition> = topics
+            .iter()
+            .flat_map(|topic| (0..topic.partitions).map(|partition| (topic.name.to_owned(), partition)))
+            .collect();
+        let mut consumer = follow(&kafka, &partitions, &BTreeMap::new())?;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (arrived, seen) = watch::channel(0);
         let (stop, stopped) = watch::channel(false);
         let kept = shared.clone();
         let thread = std::thread::spawn(move || {
+            let mut troubled: Option<Instant> = None;
             while !*stopped.borrow() {
-                // Errors are connections that come and go; what counts is what arrives.
-                if let Some(Ok(record)) = consumer.poll(POLL) {
-                    kept.lock()
+                match consumer.poll(POLL) {
+                    Some(Ok(record)) => {
+                        kept.lock()
+                            .expect("nothing panics while it holds the lock")
+                            .take(&record);
+                        arrived.send_modify(|count| *count += 1);
+                    }
+                    // Connections come and go; what counts is what arrives.
+                    Some(Err(_)) => troubled = Some(Instant::now()),
+                    None => {}
+                }
+                // After a broker was away librdkafka sometimes reads one partition no more, for ever and without a word.
+                if troubled.is_some_and(|since| since.elapsed() > CALM) {
+                    troubled = None;
+                    let ends = kept
+                        .lock()
                         .expect("nothing panics while it holds the lock")
-                        .take(&record);
-                    arrived.send_modify(|count| *count += 1);
+                        .ends
+                        .clone();
+                    match follow(&kafka, &partitions, &ends) {
+                        Ok(another) => consumer = another,
+                        Err(error) => tracing::warn!("cannot read the log anew: {error:#}"),
+                    }
                 }
             }
         });
@@ -142,6 +158,27 @@ impl LogWatch {
             .expect("nothing panics while it holds the lock")
             .order
     }
+}
+
+/// Reads `partitions` from where `ends` says, otherwise from their beginning.
+fn follow(
+    kafka: &KafkaArgs,
+    partitions: &[Partition],
+    ends: &BTreeMap<Partition, i64>,
+) -> anyhow::Result<BaseConsumer> {
+    let mut config = kafka.client("lab")?;
+    // It belongs to no group and commits nothing, but librdkafka does not start without a name.
+    config.set("group.id", "lab").set("enable.auto.commit", "false");
+    let mut assignment = TopicPartitionList::new();
+    for partition in partitions {
+        let from = ends
+            .get(partition)
+            .map_or(Offset::Beginning, |end| Offset::Offset(*end));
+        assignment.add_partition_offset(&partition.0, partition.1, from)?;
+    }
+    let consumer: BaseConsumer = config.create().context("cannot make a Kafka client")?;
+    consumer.assign(&assignment).context("cannot read the topics")?;
+    Ok(consumer)
 }
 
 impl Shared {
