@@ -314,9 +314,9 @@ async fn a_store_that_remembers_more_saves_than_the_database_stops_the_tail() {
     log.says("or another tail found that the database went back in time")
         .await;
     relay.crash().await;
+    let halts = log.count("or another tail found");
     let relay = fixture.tail(Relay(relayed.clone()));
     commit_one(&fixture, Uuid::now_v7()).await;
-    let halts = log.count("or another tail found");
     testkit::eventually("the new one stops too", async || {
         (log.count("or another tail found") > halts).then_some(())
     })
