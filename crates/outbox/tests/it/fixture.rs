@@ -163,15 +163,18 @@ pub(crate) fn run_tail<S: Sink>(database_url: &str, sink: S) -> Running {
         rows_are_kept: Duration::from_secs(3600),
     };
     let (stop, stopped) = oneshot::channel::<()>();
-    let tail = Tail::new(args, sink, &Wake::new());
+    let wake = Wake::new();
+    let tail = Tail::new(args, sink, &wake);
     let task = tokio::spawn(tail.run(async { drop(stopped.await) }));
-    Running { stop, task }
+    Running { stop, task, wake }
 }
 
 /// A tail in this process.
 pub(crate) struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    /// What a commit of its process does.
+    pub(crate) wake: Wake,
 }
 
 impl Running {
