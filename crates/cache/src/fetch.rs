@@ -15,7 +15,8 @@ use crate::clock::millis;
 use crate::entry::{CacheStatus, Content, Loaded, Stored};
 use crate::flight::Pilot;
 use crate::key::Keys;
-use crate::namespace::{Cause, Inner, Source, TOO_LARGE, Unavailable, Verdict};
+use crate::namespace::{Cause, Inner, Source, TOO_LARGE, Unavailable};
+use crate::verdict::Verdict;
 
 /// What those who waited for a flight get.
 pub(crate) type Landing = Result<Fetched, Unavailable>;
@@ -188,8 +189,7 @@ impl<S: Source> Round<'_, S> {
                 return None;
             }
         };
-        let large = size(&content) > self.namespace.policy.largest_body;
-        if large && why == TOO_LARGE {
+        if why == TOO_LARGE && size(&content) > self.namespace.policy.largest_body {
             self.is_large();
         }
         let small = size(&content) <= LARGEST_LOCAL;
@@ -198,10 +198,9 @@ impl<S: Source> Round<'_, S> {
                 .local
                 .insert(&self.keys.data, started, (version, content.clone()));
         }
-        let status = if large {
-            CacheStatus::Missed
-        } else {
-            CacheStatus::Bypassed
+        let status = match why {
+            TOO_LARGE => CacheStatus::Missed,
+            _ => CacheStatus::Bypassed,
         };
         pilot.land(
             &Ok(Fetched {

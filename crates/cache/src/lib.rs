@@ -19,6 +19,7 @@ mod policy;
 mod recent;
 mod script;
 mod tail;
+mod verdict;
 mod watermark;
 
 use std::fmt;

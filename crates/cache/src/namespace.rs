@@ -20,6 +20,7 @@ use crate::pace::Pace;
 use crate::policy::{CONTROL_TTL, Policy};
 use crate::recent::Recent;
 use crate::script::INVALIDATE;
+use crate::verdict::Verdict;
 
 /// Where entries come from: the owner of the truth.
 pub trait Source: Send + Sync + 'static {
@@ -88,18 +89,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const REMEMBER_LARGE: Duration = Duration::from_secs(30);
 /// Why a load does not ask for a lease, and the result of a populate.
 pub(crate) const TOO_LARGE: &str = "too_large";
-
-/// What to do with an entry that is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Fresh,
-    /// Answer, and refresh behind: soon it will be stale.
-    Early,
-    /// Answer, and refresh behind.
-    Stale,
-    /// Reload first; answer with it only if that fails.
-    Expired,
-}
 
 impl<S: Source> Namespace<S> {
     pub(crate) fn new(core: Arc<Core>, source: S, policy: Policy) -> Namespace<S> {
@@ -266,30 +255,6 @@ impl<S: Source> Inner<S> {
         }
     }
 
-    pub(crate) fn judge(&self, stored: &Stored, now: u64) -> Verdict {
-        let age = Duration::from_millis(now.saturating_sub(stored.loaded_at));
-        if !self.core.watermark.covers(age) {
-            return Verdict::Expired;
-        }
-        if now >= stored.soft_expiry {
-            let late = Duration::from_millis(now - stored.soft_expiry);
-            let absent = stored.content == Content::Absent;
-            return if absent || late >= self.policy.stale_while_revalidate {
-                Verdict::Expired
-            } else {
-                Verdict::Stale
-            };
-        }
-        let left = Duration::from_millis(stored.soft_expiry - now);
-        let gap = stored.cost.mul_f64(self.policy.eagerness);
-        // -ln u of the smallest u that is drawn is below 37: mostly no dice have to be thrown.
-        if left < gap * 37 && left <= gap.mul_f64(early()) {
-            Verdict::Early
-        } else {
-            Verdict::Fresh
-        }
-    }
-
     async fn get_unstorable(self: &Arc<Self>, key: &S::Key) -> Result<Lookup, Unavailable> {
         self.meters.requests.miss.increment(1);
         let errand = Errand::Apart { why: "key_too_long" };
@@ -344,12 +309,6 @@ impl<S: Source> Inner<S> {
         // On the runtime that lives as long as the process: not on a worker's, and not in the caller, who may go away.
         self.core.runtime.spawn(flight.in_current_span());
     }
-}
-
-/// -ln u, u uniform in (0, 1]: Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015.
-fn early() -> f64 {
-    let u: f64 = rand::random();
-    -(1.0 - u).ln()
 }
 
 fn lookup(version: i64, content: Content, status: CacheStatus) -> Lookup {

@@ -16,6 +16,7 @@ mod sink;
 mod tail;
 mod topics;
 mod trace;
+mod wake;
 pub mod window;
 
 pub use aggregates::{Aggregates, Table};
@@ -26,5 +27,6 @@ pub use kafka::{KafkaSink, KafkaSinkArgs};
 pub use page::{Page, Row};
 pub use retention::{Retention, delete_chunk};
 pub use sink::{Identity, Sink, SinkError, Watermark};
-pub use tail::{Tail, TailArgs, Wake};
+pub use tail::{Tail, TailArgs};
 pub use topics::Topic;
+pub use wake::Wake;

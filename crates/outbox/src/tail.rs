@@ -1,6 +1,5 @@
 //! The loop: one owner among the replicas reads the outbox and hands it to its sink.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,6 +13,7 @@ use crate::meter::Meter;
 use crate::page::Page;
 use crate::position::{Position, STATEMENT_LIMIT, bounded};
 use crate::sink::{Sink, SinkError, Watermark};
+use crate::wake::Wake;
 use crate::window::Cursor;
 
 /// The poll interval: the shorter after work, the longer after a while without. What another replica commits waits for it.
@@ -37,26 +37,6 @@ pub struct TailArgs {
     pub memory: Duration,
     /// How long rows are kept ([`Retention`](crate::Retention)).
     pub rows_are_kept: Duration,
-}
-
-/// Wakes the tails of this process after a commit, so that a fact needn't wait for a poll.
-#[derive(Debug, Clone)]
-pub struct Wake(Arc<watch::Sender<()>>);
-
-impl Wake {
-    pub fn new() -> Wake {
-        Wake(Arc::new(watch::Sender::new(())))
-    }
-
-    pub fn wake(&self) {
-        self.0.send_replace(());
-    }
-}
-
-impl Default for Wake {
-    fn default() -> Wake {
-        Wake::new()
-    }
 }
 
 /// Hands the outbox to a sink while it owns the sink's lease. See [`Tail::run`].
@@ -109,7 +89,7 @@ impl<S: Sink> Tail<S> {
         Tail {
             args,
             sink,
-            woken: wake.0.subscribe(),
+            woken: wake.subscribe(),
             meter: Meter::new(S::NAME),
             owner,
             remembered: 0,

@@ -8,6 +8,7 @@ mod cpu;
 mod direct;
 pub mod idle;
 pub mod outbox_write;
+mod pgbench;
 pub mod relay_drain;
 pub mod relay_latency;
 mod replay;

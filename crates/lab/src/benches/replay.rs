@@ -5,13 +5,11 @@
 //! JSON, decisions, and waiting for a connection. Its ids rise as UUIDv7 do, so that the indexes grow in the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
-use tokio::process::Command;
 use uuid::Uuid;
 
 /// One statement as PostgreSQL logged it.
@@ -299,56 +297,6 @@ fn literal(text: &str) -> String {
     format!("E'{text}'")
 }
 
-/// What pgbench measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Floor {
-    pub(crate) per_second: f64,
-    pub(crate) failed: u64,
-}
-
-/// Runs the scripts, in turn and at random, from `clients` connections for `time`.
-pub(crate) async fn pgbench(
-    url: &str,
-    scripts: &[PathBuf],
-    clients: usize,
-    time: Duration,
-    first_run: u64,
-) -> anyhow::Result<Floor> {
-    let mut command = Command::new("pgbench");
-    command
-        .args(["--no-vacuum", "--protocol=prepared", "--jobs=2"])
-        .arg(format!("--client={clients}"))
-        .arg(format!("--time={}", time.as_secs().max(1)))
-        .arg(format!("--define=n={first_run}"))
-        .args(
-            scripts
-                .iter()
-                .map(|script| format!("--file={}", script.display())),
-        )
-        .arg(url)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(time + Duration::from_secs(60), command.output())
-        .await
-        .context("pgbench does not end")?
-        .context("cannot run pgbench; it comes with PostgreSQL's client or contrib package")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        bail!("pgbench: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let number = |mark: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(mark));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
-            .with_context(|| format!("pgbench did not print {mark:?}: {text}"))
-    };
-    let floor = Floor {
-        per_second: number("tps = ")?,
-        failed: number("number of failed transactions: ")? as u64,
-    };
-    ensure!(floor.per_second > 0.0, "pgbench ran no transaction: {text}");
-    Ok(floor)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,6 +325,23 @@ mod tests {
                 None,
             ]
         );
+    }
+
+    #[test]
+    fn what_is_sent_behind_the_facts_waits_for_no_reply() {
+        let statement = |sql: &str| Statement {
+            sql: sql.to_owned(),
+            parameters: Vec::new(),
+        };
+        let transaction = vec![
+            statement("BEGIN"),
+            statement("INSERT INTO outbox DEFAULT VALUES"),
+            statement("SELECT 1"),
+            statement("COMMIT"),
+        ];
+        let text = script(&transaction, &BTreeSet::new(), &BTreeSet::new());
+        let expected = "\\set n :n + 1\nBEGIN;\n\\startpipeline\nINSERT INTO outbox DEFAULT VALUES;\nSELECT 1;\n\\endpipeline\nCOMMIT;\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

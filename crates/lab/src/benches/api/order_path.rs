@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Bench;
 use super::report::OrderSample;
 use crate::Arena;
+use crate::benches::pgbench::pgbench;
 use crate::benches::replay::{self, Transaction};
 
 /// Different orders that are captured; pgbench repeats one of them at random each time.
@@ -142,22 +143,19 @@ impl OrderPath {
     /// tables grow meanwhile.
     pub(crate) async fn floors(&self, bench: &Bench, number: u32) -> anyhow::Result<[f64; 2]> {
         let run = 2 * u64::from(number) + OTHER_ROUNDS;
-        if number.is_multiple_of(2) {
-            let with = self.pgbench(bench, &self.scripts, run).await?;
-            Ok([
-                with,
-                self.pgbench(bench, &self.scripts_without_outbox, run + 1).await?,
-            ])
-        } else {
-            let without = self.pgbench(bench, &self.scripts_without_outbox, run + 1).await?;
-            Ok([self.pgbench(bench, &self.scripts, run).await?, without])
+        let scripts = [&self.scripts, &self.scripts_without_outbox];
+        let mut rates = [0.0; 2];
+        for turn in 0..2 {
+            let which = (turn + number as usize) % 2;
+            rates[which] = self.pgbench(bench, scripts[which], run + which as u64).await?;
         }
+        Ok(rates)
     }
 
     /// `number`: another one each time, because the ids come from it.
     async fn pgbench(&self, bench: &Bench, scripts: &[PathBuf], number: u64) -> anyhow::Result<f64> {
         let length = Duration::from_secs(bench.plan.floor_seconds.into());
-        let floor = replay::pgbench(&self.database_url, scripts, CLIENTS, length, number * RUNS).await?;
+        let floor = pgbench(&self.database_url, scripts, CLIENTS, length, number * RUNS).await?;
         ensure!(
             floor.failed == 0,
             "{} of pgbench's transactions failed",
