@@ -1,17 +1,22 @@
 //! The system's only producer.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use envelope::Scratch;
 use kafka::KafkaArgs;
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{Producer as _, ProducerContext, PurgeConfig};
-use rdkafka::{ClientConfig, ClientContext};
-use tokio::sync::Notify;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{Producer as _, PurgeConfig};
 use tracing::Span;
+
+pub(crate) mod class;
+mod deliveries;
+
+use class::class;
+use deliveries::Deliveries;
 
 use crate::page::{Page, Row};
 use crate::sink::{Identity, Sink, SinkError};
@@ -73,9 +78,17 @@ impl KafkaSink {
         // Making a client, asking for metadata and dropping a client all block.
         let connecting = tokio::task::spawn_blocking(move || {
             let config = client(&args)?;
-            topics::check(&config, &args.topics)?;
             let producer = producer(config.clone()).map_err(|error| SinkError::new(class(&error), error))?;
-            Live::start(producer, config).map_err(|error| SinkError::new("other", error))
+            let live = Live::start(producer, config).map_err(|error| SinkError::new("other", error))?;
+            let deliveries = live.producer.context();
+            topics::check(live.producer.client(), &live.config, &args.topics).map_err(|error| {
+                if error.class() == "broker_down" {
+                    deliveries.explain(error)
+                } else {
+                    error
+                }
+            })?;
+            Ok(live)
         });
         connecting
             .await
@@ -126,7 +139,10 @@ impl Sink for KafkaSink {
         let publishing = publish(&live.producer, page, self.args.source, &mut self.scratch);
         match tokio::time::timeout(self.args.deadline, publishing).await {
             Ok(published) => published?.count(),
-            Err(late) => return Err(SinkError::new("deadline", late)),
+            Err(_) => {
+                let late = anyhow::anyhow!("not acknowledged within {:?}", self.args.deadline);
+                return Err(live.producer.context().explain(SinkError::new("deadline", late)));
+            }
         }
         self.live = Some(live);
         Ok(())
@@ -230,83 +246,6 @@ impl Sent {
     }
 }
 
-/// A label for what went wrong: who has to act, and on what.
-pub(crate) fn class(error: &KafkaError) -> &'static str {
-    use RDKafkaErrorCode as Code;
-    match error.rdkafka_error_code() {
-        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
-            "oversized"
-        }
-        Some(
-            Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::Authentication,
-        ) => "unauthorised",
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => "unknown_topic",
-        Some(
-            Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::OperationTimedOut
-            | Code::RequestTimedOut,
-        ) => "broker_down",
-        Some(Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend) => "not_enough_replicas",
-        // What a broker says whose disk is full or broken, until it takes the log's folder offline.
-        Some(Code::KafkaStorageError) => "storage",
-        Some(Code::LeaderNotAvailable | Code::NotLeaderForPartition) => "no_leader",
-        _ => "other",
-    }
-}
-
-/// Counts a producer's delivery reports, on the thread that takes them.
-#[derive(Default)]
-pub(crate) struct Deliveries {
-    /// Records that were acknowledged since the last page was complete, and at how many the next one is.
-    acknowledged: AtomicU64,
-    awaited: AtomicU64,
-    failure: OnceLock<KafkaError>,
-    changed: Notify,
-}
-
-impl Deliveries {
-    /// Waits until so many records, all that were sent, are acknowledged.
-    async fn acknowledged(&self, records: u64) -> Result<(), SinkError> {
-        // Whichever of the two, this or the last report, comes second sees the other's number.
-        self.awaited.store(records, Ordering::SeqCst);
-        loop {
-            if let Some(error) = self.failure.get() {
-                return Err(SinkError::new(class(error), error.clone()));
-            }
-            if self.acknowledged.load(Ordering::SeqCst) == records {
-                self.awaited.store(0, Ordering::SeqCst);
-                self.acknowledged.store(0, Ordering::SeqCst);
-                return Ok(());
-            }
-            self.changed.notified().await;
-        }
-    }
-}
-
-impl ClientContext for Deliveries {}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            // The first failure is the cause; the rest of the page follows from it.
-            let _ = self.failure.set(error.clone());
-            self.changed.notify_one();
-            return;
-        }
-        let acknowledged = self.acknowledged.fetch_add(1, Ordering::SeqCst) + 1;
-        if acknowledged == self.awaited.load(Ordering::SeqCst) {
-            self.changed.notify_one();
-        }
-    }
-}
-
 /// A producer, with a thread that takes its delivery reports. When it is dropped, whatever it still holds is purged.
 struct Live {
     producer: Arc<Producer>,
@@ -344,28 +283,5 @@ impl Drop for Live {
         let producer = Arc::clone(&self.producer);
         // Purging waits for librdkafka's threads.
         std::thread::spawn(move || producer.purge(PurgeConfig::default().queue().inflight()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_kind_of_trouble_has_a_class_of_its_own() {
-        use RDKafkaErrorCode as Code;
-        for (code, expected) in [
-            (Code::MessageSizeTooLarge, "oversized"),
-            (Code::TopicAuthorizationFailed, "unauthorised"),
-            (Code::Authentication, "unauthorised"),
-            (Code::UnknownTopicOrPartition, "unknown_topic"),
-            (Code::AllBrokersDown, "broker_down"),
-            (Code::NotEnoughReplicas, "not_enough_replicas"),
-            (Code::KafkaStorageError, "storage"),
-            (Code::LeaderNotAvailable, "no_leader"),
-            (Code::InvalidTimestamp, "other"),
-        ] {
-            assert_eq!(class(&KafkaError::MessageProduction(code)), expected, "{code:?}");
-        }
     }
 }

@@ -14,6 +14,7 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::time::{Instant, timeout};
 
+use crate::history::{HISTORY, NOT_HALTED};
 use crate::window::Cursor;
 
 /// How long an owner owns without renewing. An owner that dies is replaced within this and a second.
@@ -39,11 +40,6 @@ pub(crate) struct Seen {
     pub(crate) ahead: bool,
 }
 
-/// The system identifier and timeline of the server that answers; an error on a replica.
-pub(crate) const HISTORY: &str = "\
-SELECT system_identifier, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint AS timeline
-FROM pg_control_system()";
-
 pub(crate) async fn look(conn: &mut AsyncPgConnection, sink: &str, owner: &str) -> QueryResult<Seen> {
     let sql = format!(
         "SELECT cursor.lease_until <= clock_timestamp() OR cursor.owner IS NOT DISTINCT FROM $2 AS free,
@@ -57,22 +53,6 @@ pub(crate) async fn look(conn: &mut AsyncPgConnection, sink: &str, owner: &str) 
     let query = sql_query(sql).bind::<Text, _>(sink).bind::<Text, _>(owner);
     prepared(query).get_result(conn).await
 }
-
-/// No history is told by this timeline: until an operator says how to go on, no tail does.
-const NO_TIMELINE: i64 = -1;
-
-/// Stops the tails of all sinks in all replicas. Whoever knows of a database that went back in time tells the others so: another
-/// tail's store, or a replica that was started since, knows nothing of it.
-pub(crate) async fn halt(conn: &mut AsyncPgConnection) -> QueryResult<()> {
-    sql_query("UPDATE outbox_generation SET timeline = $1 WHERE timeline <> $1")
-        .bind::<BigInt, _>(NO_TIMELINE)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// Holds unless the tails were stopped by [`halt`].
-const NOT_HALTED: &str = "EXISTS (SELECT FROM outbox_generation WHERE timeline >= 0)";
 
 /// What the owner got with the lease.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ mod append;
 mod backoff;
 mod check;
 mod cli;
+mod history;
 mod kafka;
 mod lease;
 mod meter;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::aggregates::{Aggregates, Table};
 use crate::append::{Attribution, append_in_txn};
-use crate::lease::HISTORY;
+use crate::history::HISTORY;
 
 /// Aggregates a transaction: their rows are locked that long.
 const CHUNK: i64 = 200;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::backoff::{Backoff, Stop};
+use crate::history::{self, Halted};
 use crate::lease::{self, Lease, Replaced, Seen};
 use crate::meter::Meter;
 use crate::page::Page;
@@ -49,14 +50,6 @@ pub struct Tail<S> {
     /// The highest number of saves that was ever seen; survives the database's session.
     remembered: i64,
 }
-
-/// The database went back in time, or is another one. Nothing is delivered until an operator says how to go on.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{0}; if the database was restored, run `outbox restate --after-restore`, \
-     if it is certain that no commit was lost (a synchronous failover), `outbox resume --nothing-lost`"
-)]
-struct Halted(String);
 
 /// Why a step could not be made.
 enum Failure {
@@ -115,10 +108,14 @@ impl<S: Sink> Tail<S> {
         let mut halted = false;
         while let Err(error) = self.session(stop, &mut backoff).await {
             self.meter.owns(false);
-            let halts = error.is::<Halted>();
-            if halts && !halted {
+            let halts = error.downcast_ref::<Halted>();
+            if let Some(Halted { saves, .. }) = halts
+                && !halted
+            {
                 tracing::error!(sink = S::NAME, "the tail has stopped: {error:#}");
-                if let Err(error) = halt_all(&self.args, S::NAME).await {
+                if let Some(saves) = *saves
+                    && let Err(error) = halt_all(&self.args, S::NAME, saves).await
+                {
                     tracing::error!(
                         sink = S::NAME,
                         error = format!("{error:#}"),
@@ -127,14 +124,14 @@ impl<S: Sink> Tail<S> {
                 }
             } else if error.is::<Replaced>() {
                 tracing::warn!(sink = S::NAME, "the tail is no longer this replica's");
-            } else if !halts {
+            } else if halts.is_none() {
                 tracing::warn!(
                     sink = S::NAME,
                     error = format!("{error:#}"),
                     "the tail lost its session"
                 );
             }
-            halted = halts;
+            halted = halts.is_some();
             self.meter.halted(halted);
             if stop.is_told() {
                 return;
@@ -199,22 +196,29 @@ impl<S: Sink> Tail<S> {
     }
 
     fn is_our_history(&mut self, seen: &Seen) -> Result<(), Halted> {
-        let wrong = if !seen.same_history {
-            "the server or its timeline is not the one that the outbox's cursors belong to, or another tail found that the database \
-             went back in time"
-                .to_owned()
-        } else if seen.ahead {
-            "the outbox's cursor is ahead of everything that the database knows".to_owned()
-        } else if seen.saves < self.remembered {
-            format!(
-                "the outbox's cursor was saved {} times, and this process remembers {}",
-                seen.saves, self.remembered
-            )
-        } else {
-            self.remembered = seen.saves;
-            return Ok(());
-        };
-        Err(Halted(wrong))
+        if !seen.same_history {
+            let why = "the server or its timeline is not the one that the outbox's cursors belong to, or another tail found that the \
+                       database went back in time";
+            return Err(Halted {
+                why: why.to_owned(),
+                saves: None,
+            });
+        }
+        if seen.ahead {
+            return Err(Halted {
+                why: "the outbox's cursor is ahead of everything that the database knows".to_owned(),
+                saves: Some(seen.saves + 1),
+            });
+        }
+        if seen.saves < self.remembered {
+            return Err(Halted::by_saves(
+                seen.saves,
+                "this process remembers",
+                self.remembered,
+            ));
+        }
+        self.remembered = seen.saves;
+        Ok(())
     }
 
     async fn follow(&mut self, at: &mut Position, mut stop: Stop) -> anyhow::Result<()> {
@@ -328,13 +332,16 @@ impl<S: Sink> Tail<S> {
     /// Whether it rewound, because the sink's store is another one than when the cursor was saved.
     async fn rewound(&mut self, at: &mut Position) -> Result<bool, Failure> {
         let identity = self.sink.identity().await?;
-        if let Some(saves) = identity.saves.filter(|saves| *saves > at.lease.saves) {
-            let saved = at.lease.saves;
-            let wrong = format!(
-                "the outbox's cursor was saved {saved} times, and the {} sink was told of {saves}",
-                S::NAME
-            );
-            return Err(Failure::Session(Halted(wrong).into()));
+        if let Some(told) = identity.saves.filter(|told| *told > at.lease.saves) {
+            // An owner that was suspended and replaced sees its successor's number before anything else tells it so. The successor
+            // saved before it told, so that the database, asked now, has them all: unless it went back in time.
+            let saved = bounded(history::saves(&mut at.conn, S::NAME)).await?;
+            let error = if saved < told {
+                Halted::by_saves(saved, "the sink's store was told of", told).into()
+            } else {
+                Replaced.into()
+            };
+            return Err(Failure::Session(error));
         }
         let Some(store) = identity
             .store
@@ -368,9 +375,9 @@ impl<S: Sink> Tail<S> {
     }
 }
 
-async fn halt_all(args: &TailArgs, sink: &str) -> anyhow::Result<()> {
+async fn halt_all(args: &TailArgs, sink: &str, saves: i64) -> anyhow::Result<()> {
     let mut conn = connect(args, sink).await?;
-    bounded(lease::halt(&mut conn)).await
+    bounded(history::halt(&mut conn, sink, saves)).await
 }
 
 async fn connect(args: &TailArgs, sink: &str) -> anyhow::Result<AsyncPgConnection> {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use futures_util::FutureExt as _;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::MetadataTopic;
+use rdkafka::{ClientConfig, ClientContext};
 
-use crate::kafka::class;
+use crate::kafka::class::class;
 use crate::sink::SinkError;
 
 /// How long the brokers may take to answer.
@@ -31,19 +31,21 @@ pub struct Topic {
 /// Asks the brokers for every topic and compares. Blocks for up to five seconds for each topic,
 /// and five more.
 ///
+/// `client` is the one that is going to publish: its context hears why a broker cannot be reached.
+///
 /// The error names the topic and how it differs, or tells why nobody could say: unauthorised, unknown, no leader, fewer
 /// replicas in sync than a write needs, no broker.
-pub(crate) fn check(config: &ClientConfig, topics: &[Topic]) -> Result<(), SinkError> {
+pub(crate) fn check<C: ClientContext>(
+    client: &Client<C>,
+    config: &ClientConfig,
+    topics: &[Topic],
+) -> Result<(), SinkError> {
     if topics.is_empty() {
         return Ok(());
     }
     let failed = |error: KafkaError| SinkError::new(class(&error), error);
-    let admin: AdminClient<DefaultClientContext> = config.create().map_err(failed)?;
     for topic in topics {
-        let metadata = admin
-            .inner()
-            .fetch_metadata(Some(&topic.name), LIMIT)
-            .map_err(failed)?;
+        let metadata = client.fetch_metadata(Some(&topic.name), LIMIT).map_err(failed)?;
         let found = metadata
             .topics()
             .first()
@@ -55,6 +57,8 @@ pub(crate) fn check(config: &ClientConfig, topics: &[Topic]) -> Result<(), SinkE
         .iter()
         .map(|topic| ResourceSpecifier::Topic(&topic.name))
         .collect();
+    // A client of its own, which nothing is told of: that the brokers can be reached is known by now.
+    let admin: AdminClient<DefaultClientContext> = config.create().map_err(failed)?;
     let options = AdminOptions::new().request_timeout(Some(LIMIT));
     let asked = admin.describe_configs(&resources, &options);
     // librdkafka's own thread completes it, within its time limit.

@@ -308,7 +308,7 @@ async fn a_store_that_remembers_more_saves_than_the_database_stops_the_tail() {
         .until("the relay works", |seen| seen.len() == 1)
         .await;
     let tail = fixture.tail(sink.clone());
-    log.says("the cache sink was told of 500").await;
+    log.says("the sink's store was told of 500").await;
     assert!(sink.seen.all().is_empty());
     // The relay has no store that could tell it, and stops as well; so does one that is started after that.
     log.says("or another tail found that the database went back in time")
@@ -332,4 +332,30 @@ async fn a_store_that_remembers_more_saves_than_the_database_stops_the_tail() {
         .await;
     tail.stop().await;
     relay.stop().await;
+}
+
+/// A suspended owner that wakes up finds numbers of its successor's, which are no sign of a lost database.
+#[tokio::test]
+async fn an_owner_that_was_replaced_without_knowing_does_not_stop_the_tails() {
+    let (log, _guard) = Log::keep();
+    let fixture = Fixture::new().await;
+    let sink = Recorder::default();
+    let tail = fixture.tail(sink.clone());
+    commit_one(&fixture, Uuid::now_v7()).await;
+    sink.seen.until("the first", |seen| seen.len() == 1).await;
+    let replace = "UPDATE outbox_cursor SET epoch = epoch + 1, saves = saves + 500, owner = 'another',
+                   lease_until = clock_timestamp() + interval '1 s' WHERE sink = 'cache'";
+    execute(&mut fixture.owner().await, replace).await;
+    sink.identity.lock().unwrap().saves = Some(500);
+    log.says("the tail is no longer this replica's").await;
+    // The other one's lease ends, and it owns the tail again.
+    let second = Uuid::now_v7();
+    commit_one(&fixture, second).await;
+    sink.seen
+        .until("the second", |seen| seen.contains(&(second, 1)))
+        .await;
+    assert_eq!(log.count("the tail has stopped"), 0);
+    let halted = "SELECT count(*) AS number FROM outbox_generation WHERE timeline < 0";
+    assert_eq!(number(&mut fixture.connect().await, halted).await, 0);
+    tail.stop().await;
 }
