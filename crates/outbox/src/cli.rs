@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::aggregates::Aggregates;
 use crate::check::unstated;
 use crate::restate::{open_generation, restate, resume};
-use crate::window::{self, Cursor};
+use crate::window::{self, Backlog, Cursor};
 
 /// What an operator can do with the outbox. All of it is safe while the application serves.
 #[derive(Debug, Clone, Subcommand)]
@@ -135,10 +135,9 @@ async fn status(conn: &mut AsyncPgConnection, out: &mut impl std::io::Write) -> 
             Some(owner) => format!("nobody since {owner}"),
             None => "nobody".to_owned(),
         };
-        let newest = window::sequence_value(conn).await?;
-        let first = first_undelivered(conn, cursor).await?;
-        let (pending, age) = match first {
-            Some((id, occurred_at)) => (newest - id + 1, (standing.now - occurred_at).as_seconds_f64()),
+        let backlog = window::backlog(conn, cursor).await?;
+        let (pending, age) = match &backlog {
+            Some(Backlog { rows, oldest }) => (*rows, (standing.now - *oldest).as_seconds_f64()),
             None => (0, 0.0),
         };
         let window = match &cursor.s2 {
@@ -155,20 +154,6 @@ async fn status(conn: &mut AsyncPgConnection, out: &mut impl std::io::Write) -> 
         )?;
     }
     Ok(())
-}
-
-/// Id and time of the first row that comes after `cursor`.
-async fn first_undelivered(
-    conn: &mut AsyncPgConnection,
-    cursor: &Cursor,
-) -> anyhow::Result<Option<(i64, OffsetDateTime)>> {
-    let mut cursor = cursor.clone();
-    if cursor.s2.is_none() {
-        cursor.s2 = Some(window::current_snapshot(conn).await?);
-        cursor.last = 0;
-    }
-    let page = window::page(conn, &cursor, 1, usize::MAX).await?;
-    Ok(page.rows().next().map(|row| (row.id(), row.occurred_at())))
 }
 
 async fn replay(

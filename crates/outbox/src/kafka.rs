@@ -80,14 +80,8 @@ impl KafkaSink {
             let config = client(&args)?;
             let producer = producer(config.clone()).map_err(|error| SinkError::new(class(&error), error))?;
             let live = Live::start(producer, config).map_err(|error| SinkError::new("other", error))?;
-            let deliveries = live.producer.context();
-            topics::check(live.producer.client(), &live.config, &args.topics).map_err(|error| {
-                if error.class() == "broker_down" {
-                    deliveries.explain(error)
-                } else {
-                    error
-                }
-            })?;
+            topics::check(live.producer.client(), &live.config, &args.topics)
+                .map_err(|error| live.explain(error))?;
             Ok(live)
         });
         connecting
@@ -137,13 +131,15 @@ impl Sink for KafkaSink {
             None => self.connect().await?,
         };
         let publishing = publish(&live.producer, page, self.args.source, &mut self.scratch);
-        match tokio::time::timeout(self.args.deadline, publishing).await {
-            Ok(published) => published?.count(),
+        let published = match tokio::time::timeout(self.args.deadline, publishing).await {
+            Ok(published) => published,
             Err(_) => {
                 let late = anyhow::anyhow!("not acknowledged within {:?}", self.args.deadline);
-                return Err(live.producer.context().explain(SinkError::new("deadline", late)));
+                Err(SinkError::new("deadline", late))
             }
-        }
+        };
+        let sent = published.map_err(|error| live.explain(error))?;
+        sent.count();
         self.live = Some(live);
         Ok(())
     }
@@ -274,6 +270,17 @@ impl Live {
             config,
             compared: Instant::now(),
         })
+    }
+}
+
+impl Live {
+    /// `error`, or what librdkafka knows to be behind it: that it gave up by itself, or why a broker cannot be reached.
+    fn explain(&self, error: SinkError) -> SinkError {
+        if let Some((code, reason)) = self.producer.client().fatal_error() {
+            let class = class(&KafkaError::MessageProduction(code));
+            return SinkError::new(class, anyhow::anyhow!("{error}; {reason}"));
+        }
+        self.producer.context().explain(error)
     }
 }
 

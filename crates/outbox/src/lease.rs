@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use database::prepared;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamptz};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
 use crate::history::{HISTORY, NOT_HALTED};
@@ -75,6 +76,27 @@ struct Acquired {
     store: Option<String>,
     #[diesel(embed)]
     cursor: Cursor,
+}
+
+/// Where the sink's tail stands, and the database's clock.
+pub(crate) async fn standing(
+    conn: &mut AsyncPgConnection,
+    sink: &str,
+) -> QueryResult<(Cursor, OffsetDateTime)> {
+    #[derive(QueryableByName)]
+    struct Standing {
+        #[diesel(sql_type = Timestamptz)]
+        now: OffsetDateTime,
+        #[diesel(embed)]
+        cursor: Cursor,
+    }
+    let row: Standing = sql_query(format!(
+        "SELECT clock_timestamp() AS now, {CURSOR} FROM outbox_cursor WHERE sink = $1"
+    ))
+    .bind::<Text, _>(sink)
+    .get_result(conn)
+    .await?;
+    Ok((row.cursor, row.now))
 }
 
 const CURSOR: &str = "s1::text, h, s2::text, h2, last";

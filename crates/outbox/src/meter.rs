@@ -121,7 +121,7 @@ fn describe() {
     );
     describe_gauge!(
         "outbox_pending",
-        "Facts that the sink has not had yet, estimated from ids; the owner's count."
+        "Facts that the sink has not had yet, estimated from ids; the owner's count, and of each replica while the tail is stopped."
     );
     describe_gauge!(
         "outbox_oldest_age_seconds",

@@ -15,7 +15,7 @@ use crate::page::Page;
 use crate::position::{Position, STATEMENT_LIMIT, bounded};
 use crate::sink::{Sink, SinkError, Watermark};
 use crate::wake::Wake;
-use crate::window::Cursor;
+use crate::window::{self, Backlog, Cursor};
 
 /// The poll interval: the shorter after work, the longer after a while without. What another replica commits waits for it.
 const POLL_BUSY: Duration = Duration::from_millis(8);
@@ -133,11 +133,32 @@ impl<S: Sink> Tail<S> {
             }
             halted = halts.is_some();
             self.meter.halted(halted);
+            // Nobody owns the tail now, and what it has not delivered grows.
+            if halted && let Err(error) = self.measure_halted().await {
+                tracing::warn!(
+                    sink = S::NAME,
+                    error = format!("{error:#}"),
+                    "cannot measure what the stopped tail has not delivered"
+                );
+            }
             if stop.is_told() {
                 return;
             }
             backoff.wait(stop).await;
         }
+    }
+
+    async fn measure_halted(&mut self) -> anyhow::Result<()> {
+        let mut conn = connect(&self.args, S::NAME).await?;
+        let (cursor, now) = bounded(lease::standing(&mut conn, S::NAME)).await?;
+        match bounded(window::backlog(&mut conn, &cursor)).await? {
+            Some(Backlog { rows, oldest }) => {
+                let age = Duration::try_from(now - oldest).unwrap_or_default();
+                self.meter.backlog(rows, age);
+            }
+            None => self.meter.backlog(0, Duration::ZERO),
+        }
+        Ok(())
     }
 
     /// One database session, from becoming the owner to losing it; `Ok` when it is to stop. Whatever was in memory of

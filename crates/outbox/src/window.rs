@@ -207,6 +207,30 @@ pub async fn page(
     Ok(page)
 }
 
+/// What a sink has not had yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// Estimated from ids: those of transactions that rolled back count as well.
+    pub(crate) rows: i64,
+    /// When the first of them was written.
+    pub(crate) oldest: OffsetDateTime,
+}
+
+/// What comes after `cursor`; `None`: nothing does.
+pub(crate) async fn backlog(conn: &mut AsyncPgConnection, cursor: &Cursor) -> QueryResult<Option<Backlog>> {
+    let mut cursor = cursor.clone();
+    if cursor.s2.is_none() {
+        cursor.s2 = Some(current_snapshot(conn).await?);
+        cursor.last = 0;
+    }
+    let newest = sequence_value(conn).await?;
+    let page = page(conn, &cursor, 1, usize::MAX).await?;
+    Ok(page.rows().next().map(|first| Backlog {
+        rows: newest - first.id() + 1,
+        oldest: first.occurred_at(),
+    }))
+}
+
 pub(crate) fn xmax(snapshot: &str) -> Option<u64> {
     snapshot.split(':').nth(1)?.parse().ok()
 }

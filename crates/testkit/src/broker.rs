@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kafka::KafkaArgs;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use settings::Secret;
 use tempfile::TempDir;
 use tls::ClientFiles;
@@ -112,10 +113,25 @@ impl Broker {
 
     /// Kills it and starts it again, with all that it had: every connection has to be made and authenticated anew.
     pub async fn restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.kill();
         self.child = serve(&self.jars, &self.home);
         self.until_up().await;
+    }
+
+    /// Kills it, until it is [restarted](Broker::restart).
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// From now on its files cannot grow, as if its disk were full, until it is [restarted](Broker::restart).
+    pub fn leave_no_room(&self) {
+        let limit = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        prlimit(pid, Resource::Fsize, limit).unwrap();
     }
 
     async fn until_up(&self) {

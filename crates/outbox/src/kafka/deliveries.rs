@@ -44,14 +44,13 @@ impl Deliveries {
         }
     }
 
-    /// `late` with the reason that librdkafka gave, if it gave one.
-    pub(crate) fn explain(&self, late: SinkError) -> SinkError {
+    /// What is late, or cannot be reached, with the reason that librdkafka gave, if it gave one.
+    pub(crate) fn explain(&self, error: SinkError) -> SinkError {
         match self.said().as_ref() {
-            Some((error, reason)) => {
-                let cause = anyhow::anyhow!("{late}; {reason}");
-                SinkError::new(class(error), cause)
+            Some((why, reason)) if ["deadline", "broker_down"].contains(&error.class()) => {
+                SinkError::new(class(why), anyhow::anyhow!("{error}; {reason}"))
             }
-            None => late,
+            _ => error,
         }
     }
 

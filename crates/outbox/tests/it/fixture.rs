@@ -22,8 +22,9 @@ pub(crate) const BY: Attribution<'_> = Attribution {
 };
 const TRUTH: &str = "\
 CREATE TABLE aggregate (id uuid PRIMARY KEY, version bigint NOT NULL);
+CREATE TABLE other (id uuid PRIMARY KEY, version bigint NOT NULL);
 CREATE TABLE committed (id uuid, version bigint, PRIMARY KEY (id, version));
-GRANT SELECT, INSERT, UPDATE ON aggregate, committed TO app_runtime";
+GRANT SELECT, INSERT, UPDATE ON aggregate, other, committed TO app_runtime";
 
 pub(crate) struct Fixture {
     pub(crate) database: testkit::Database,

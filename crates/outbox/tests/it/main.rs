@@ -4,8 +4,11 @@
 mod append;
 mod controls;
 mod crash;
+mod errors;
 mod fixture;
+mod history;
 mod operator;
+mod pace;
 mod pages;
 mod publishing;
 mod random;
@@ -15,4 +18,5 @@ mod rotation;
 mod server;
 mod sinks;
 mod takeover;
+mod telemetry;
 mod wrong;

@@ -1,6 +1,5 @@
-//! The operator's commands, and a database that was restored.
+//! The operator's commands.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,31 +15,40 @@ use uuid::Uuid;
 
 use crate::fixture::{Fixture, execute, fact, number};
 use crate::reader::commit_one;
-use crate::server::OwnServer;
-use crate::sinks::{Recorder, Relay};
+use crate::sinks::{Recorder, follow, relay, topic};
 
-struct Bumped;
+pub(crate) struct Bumped;
 
 impl Aggregates for Bumped {
-    const TABLES: &'static [Table] = &[Table {
-        aggregate: "test",
-        name: "aggregate",
-        id: "id",
-    }];
+    const TABLES: &'static [Table] = &[
+        Table {
+            aggregate: "test",
+            name: "aggregate",
+            id: "id",
+        },
+        Table {
+            aggregate: "other",
+            name: "other",
+            id: "id",
+        },
+    ];
 
     async fn restated_in_txn(
         &self,
         conn: &mut AsyncPgConnection,
-        _: &Table,
+        table: &Table,
         ids: &[Uuid],
     ) -> anyhow::Result<Vec<Fact>> {
         let mut facts = Vec::new();
         for id in ids {
             let sql = format!(
-                "INSERT INTO committed SELECT id, version FROM aggregate WHERE id = '{id}'
-                 RETURNING version AS number"
+                "INSERT INTO committed SELECT id, version FROM {} WHERE id = '{id}' RETURNING version AS number",
+                table.name
             );
-            facts.push(fact("nowhere", *id, number(conn, &sql).await));
+            facts.push(Fact {
+                aggregate_type: table.aggregate,
+                ..fact("nowhere", *id, number(conn, &sql).await)
+            });
         }
         Ok(facts)
     }
@@ -53,7 +61,7 @@ struct Line {
 }
 
 /// What a command writes, or why it fails.
-async fn run(fixture: &Fixture, line: &str) -> Result<String, String> {
+pub(crate) async fn run(fixture: &Fixture, line: &str) -> Result<String, String> {
     let words = std::iter::once("outbox").chain(line.split_whitespace());
     let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
     let database = CommandArgs {
@@ -83,7 +91,7 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    fn count(&self, what: &str) -> usize {
+    pub(crate) fn count(&self, what: &str) -> usize {
         let log = self.0.lock().unwrap();
         String::from_utf8_lossy(&log).matches(what).count()
     }
@@ -127,10 +135,29 @@ async fn status_tells_owner_backlog_and_window_of_each_sink() {
     .await;
     assert!(status.contains("owner    outbox-test "), "{status}");
     assert!(
-        status.contains("kafka\n  owner    nobody\n  epoch    0\n  pending  about 3"),
+        status.contains("pending  about 0, the oldest for 0.0 s"),
         "{status}"
     );
+    let snapshot =
+        "SELECT pg_snapshot_xmax(s1)::text::bigint AS number FROM outbox_cursor WHERE sink = 'cache'";
+    let xmax = number(&mut fixture.connect().await, snapshot).await;
+    let closed = format!("window   closed at {xmax}:{xmax}:, id 3");
+    assert!(status.contains(&closed), "{closed} in {status}");
     tail.stop().await;
+
+    // The other sink has had nothing, and stops in the middle of a window.
+    let mut owner = fixture.owner().await;
+    execute(
+        &mut owner,
+        "UPDATE outbox SET occurred_at = clock_timestamp() - interval '90 s' WHERE id = 2;
+         UPDATE outbox_cursor SET s2 = '1:999999999:', h2 = 3, last = 1 WHERE sink = 'kafka'",
+    )
+    .await;
+    let status = run(&fixture, "status").await.unwrap();
+    let pending = "kafka\n  owner    nobody\n  epoch    0\n  pending  about 2, the oldest for 9";
+    assert!(status.contains(pending), "{status}");
+    let open = "window   open, from 1:1: to 1:999999999:, delivered up to id 1";
+    assert!(status.contains(open), "{status}");
 }
 
 #[tokio::test]
@@ -205,7 +232,57 @@ async fn a_restatement_gives_every_aggregate_a_next_version_with_its_fact() {
     assert!(verdict.is_clean(), "{verdict}");
     run(&fixture, "check").await.unwrap();
     let refused = run(&fixture, "restate --aggregate nothing").await.unwrap_err();
-    assert!(refused.contains("there are test"), "{refused}");
+    assert!(refused.contains("there are test, other"), "{refused}");
+}
+
+#[tokio::test]
+async fn of_one_kind_of_aggregate_only_those_are_restated() {
+    let fixture = Fixture::new().await;
+    let [one, other] = std::array::from_fn(|_| Uuid::now_v7());
+    commit_one(&fixture, one).await;
+    execute(
+        &mut fixture.owner().await,
+        &format!("INSERT INTO other VALUES ('{other}', 1)"),
+    )
+    .await;
+    let told = run(&fixture, "restate --aggregate other").await.unwrap();
+    assert_eq!(told, "restated 1 × other\n");
+    let committed = fixture.committed().await;
+    assert_eq!(committed.len(), 2);
+    assert!(
+        committed.contains(&(one, 1)) && committed.contains(&(other, 2)),
+        "{committed:?}"
+    );
+}
+
+/// What a consumer that starts late, or lost something, is given.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_publishes_again_in_the_same_order() {
+    let topic = topic().await;
+    let fixture = Fixture::publishing_to(topic).await;
+    let seen = follow(topic);
+    let tail = fixture.tail(relay(topic));
+    let aggregate = Uuid::now_v7();
+    for _ in 0..3 {
+        commit_one(&fixture, aggregate).await;
+    }
+    let once = [(aggregate, 1), (aggregate, 2), (aggregate, 3)];
+    seen.until("all three", |copies| copies == once).await;
+    testkit::eventually("the position is saved", async || {
+        let saved = "SELECT h AS number FROM outbox_cursor WHERE sink = 'kafka' AND s2 IS NULL";
+        (number(&mut fixture.connect().await, saved).await == 3).then_some(())
+    })
+    .await;
+    let told = run(&fixture, "replay --from 2000-01-01T00:00:00Z --sink kafka")
+        .await
+        .unwrap();
+    assert!(
+        told.contains("the oldest row that is kept: at most 3 rows"),
+        "{told}"
+    );
+    let copies = seen.until("all three again", |copies| copies.len() >= 6).await;
+    assert_eq!(copies, [once, once].concat());
+    tail.stop().await;
 }
 
 #[tokio::test]
@@ -231,131 +308,4 @@ async fn a_version_without_its_fact_is_found() {
         "{found}"
     );
     assert!(found.contains("2 versions were committed"), "{found}");
-}
-
-#[tokio::test]
-async fn after_a_restore_the_tails_stop_until_everything_is_restated() {
-    let (log, _guard) = Log::keep();
-    let mut server = OwnServer::start().await;
-    let fixture = Fixture::on(&server).await;
-    let sink = Recorder::default();
-    let tail = fixture.tail(sink.clone());
-    let aggregates: [Uuid; 3] = std::array::from_fn(|_| Uuid::now_v7());
-    let change = async || {
-        for aggregate in aggregates {
-            commit_one(&fixture, aggregate).await;
-        }
-    };
-    change().await;
-    sink.seen.until_all(&fixture.committed().await).await;
-    server.crash();
-    server.back_up();
-    server.start_again().await;
-    for _ in 0..3 {
-        change().await;
-        sink.seen.until_all(&fixture.committed().await).await;
-        // Each save counts.
-        let saves = "SELECT saves AS number FROM outbox_cursor WHERE sink = 'cache'";
-        let saved = number(&mut fixture.connect().await, saves).await;
-        change().await;
-        testkit::eventually("a save", async || {
-            (number(&mut fixture.connect().await, saves).await > saved).then_some(())
-        })
-        .await;
-    }
-    server.crash();
-    server.restore();
-    server.start_again().await;
-    // Versions are used for the second time now.
-    change().await;
-    log.says("run `outbox restate --after-restore`").await;
-
-    let told = run(&fixture, "restate --after-restore").await.unwrap();
-    assert!(told.contains("generation 1 is open"), "{told}");
-    let committed = fixture.committed().await;
-    let seen = sink.seen.until_all(&committed).await;
-    let mut newest: BTreeMap<Uuid, i64> = BTreeMap::new();
-    for (aggregate, version) in seen {
-        let newest = newest.entry(aggregate).or_default();
-        *newest = version.max(*newest);
-    }
-    for aggregate in aggregates {
-        assert_eq!(
-            newest[&aggregate],
-            (1 << 40) + 1,
-            "nothing of the lost future is newer"
-        );
-    }
-    change().await;
-    let committed = fixture.committed().await;
-    assert!(committed.contains(&(aggregates[0], (1 << 40) + 2)));
-    sink.seen.until_all(&committed).await;
-    run(&fixture, "check").await.unwrap();
-    tail.stop().await;
-}
-
-#[tokio::test]
-async fn a_store_that_remembers_more_saves_than_the_database_stops_the_tail() {
-    let (log, _guard) = Log::keep();
-    let fixture = Fixture::new().await;
-    let sink = Recorder::default();
-    sink.identity.lock().unwrap().saves = Some(500);
-    commit_one(&fixture, Uuid::now_v7()).await;
-    let relayed = Recorder::default();
-    let relay = fixture.tail(Relay(relayed.clone()));
-    relayed
-        .seen
-        .until("the relay works", |seen| seen.len() == 1)
-        .await;
-    let tail = fixture.tail(sink.clone());
-    log.says("the sink's store was told of 500").await;
-    assert!(sink.seen.all().is_empty());
-    // The relay has no store that could tell it, and stops as well; so does one that is started after that.
-    log.says("or another tail found that the database went back in time")
-        .await;
-    relay.crash().await;
-    let halts = log.count("or another tail found");
-    let relay = fixture.tail(Relay(relayed.clone()));
-    commit_one(&fixture, Uuid::now_v7()).await;
-    testkit::eventually("the new one stops too", async || {
-        (log.count("or another tail found") > halts).then_some(())
-    })
-    .await;
-    assert_eq!(relayed.seen.all().len(), 1);
-    let refused = run(&fixture, "resume").await.unwrap_err();
-    assert!(refused.contains("--nothing-lost"), "{refused}");
-    run(&fixture, "resume --nothing-lost").await.unwrap();
-    sink.seen.until("it goes on", |seen| seen.len() == 2).await;
-    relayed
-        .seen
-        .until("so does the relay", |seen| seen.len() >= 2)
-        .await;
-    tail.stop().await;
-    relay.stop().await;
-}
-
-/// A suspended owner that wakes up finds numbers of its successor's, which are no sign of a lost database.
-#[tokio::test]
-async fn an_owner_that_was_replaced_without_knowing_does_not_stop_the_tails() {
-    let (log, _guard) = Log::keep();
-    let fixture = Fixture::new().await;
-    let sink = Recorder::default();
-    let tail = fixture.tail(sink.clone());
-    commit_one(&fixture, Uuid::now_v7()).await;
-    sink.seen.until("the first", |seen| seen.len() == 1).await;
-    let replace = "UPDATE outbox_cursor SET epoch = epoch + 1, saves = saves + 500, owner = 'another',
-                   lease_until = clock_timestamp() + interval '1 s' WHERE sink = 'cache'";
-    execute(&mut fixture.owner().await, replace).await;
-    sink.identity.lock().unwrap().saves = Some(500);
-    log.says("the tail is no longer this replica's").await;
-    // The other one's lease ends, and it owns the tail again.
-    let second = Uuid::now_v7();
-    commit_one(&fixture, second).await;
-    sink.seen
-        .until("the second", |seen| seen.contains(&(second, 1)))
-        .await;
-    assert_eq!(log.count("the tail has stopped"), 0);
-    let halted = "SELECT count(*) AS number FROM outbox_generation WHERE timeline < 0";
-    assert_eq!(number(&mut fixture.connect().await, halted).await, 0);
-    tail.stop().await;
 }

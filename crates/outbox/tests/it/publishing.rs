@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel_async::SimpleAsyncConnection as _;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use envelope::Fact;
-use outbox::{Sink as _, append_in_txn};
+use outbox::{Sink as _, append_in_txn, window};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -141,13 +141,19 @@ async fn a_broker_that_is_down_has_a_class_of_its_own() {
 }
 
 /// The first page of the outbox, through a sink, without a tail.
-async fn deliver_once(fixture: &Fixture, mut sink: outbox::KafkaSink) -> Result<(), outbox::SinkError> {
-    use outbox::{Sink as _, window};
+pub(crate) async fn deliver_once(
+    fixture: &Fixture,
+    mut sink: outbox::KafkaSink,
+) -> Result<(), outbox::SinkError> {
     let mut conn = fixture.connect().await;
-    let mut cursor = window::Cursor::start();
-    window::open(&mut conn, &mut cursor).await.unwrap();
-    let page = window::page(&mut conn, &cursor, 10, 1 << 20).await.unwrap();
+    let page = page(&mut conn, &mut window::Cursor::start()).await;
     sink.deliver(&page).await
+}
+
+/// The page after `cursor`, in a window that is opened now.
+pub(crate) async fn page(conn: &mut AsyncPgConnection, cursor: &mut window::Cursor) -> outbox::Page {
+    window::open(conn, cursor).await.unwrap();
+    window::page(conn, cursor, 10, 1 << 20).await.unwrap()
 }
 
 /// The broker refuses the first version for its size, until the limit is raised.
@@ -206,13 +212,17 @@ fn incompressible(bytes: usize) -> Vec<u8> {
 
 /// Sets the largest record that the broker takes.
 async fn limit(topic: &str, bytes: usize) {
+    alter(topic, "max.message.bytes", &bytes.to_string()).await;
+}
+
+/// Changes a setting of a topic.
+pub(crate) async fn alter(topic: &str, setting: &str, value: &str) {
     let admin: AdminClient<DefaultClientContext> = testkit::kafka_args()
         .client("outbox-test")
         .unwrap()
         .create()
         .unwrap();
-    let bytes = bytes.to_string();
-    let alter = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", &bytes);
+    let alter = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(setting, value);
     admin
         .alter_configs([&alter], &AdminOptions::new())
         .await
@@ -221,13 +231,13 @@ async fn limit(topic: &str, bytes: usize) {
         .unwrap()
         .unwrap();
     // The broker's log takes its new settings up a moment after the controller has them.
-    testkit::eventually("the limit holds", async || {
+    testkit::eventually("the setting holds", async || {
         let described = admin
             .describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new())
             .await
             .unwrap();
-        let entry = described[0].as_ref().unwrap().get("max.message.bytes").unwrap();
-        (entry.value.as_deref() == Some(bytes.as_str())).then_some(())
+        let entry = described[0].as_ref().unwrap().get(setting).unwrap();
+        (entry.value.as_deref() == Some(value)).then_some(())
     })
     .await;
     tokio::task::spawn_blocking(move || drop(admin)).await.unwrap();
