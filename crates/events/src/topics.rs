@@ -21,6 +21,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("cleanup.policy", "delete"),
     // An unclean leader would lose acknowledged facts.
     ("unclean.leader.election.enable", "false"),
+    // Kafka's default, said because the relay's batches are almost as large: a lower limit would refuse facts that are small.
+    ("max.message.bytes", "1048588"),
 ];
 
 pub const ALL: [Topic; 3] = [

@@ -251,7 +251,9 @@ async fn chaos_relay_kill(plan: relay_kill::Plan, output: &Output) -> anyhow::Re
     let options = folder.options(&binaries)?;
     let mut arena = relay_kill::arena(folder, options).await?;
     let report = relay_kill::run(&mut arena.stack, plan).await;
-    let passed = report.as_ref().is_ok_and(|report| report.failures().is_empty());
+    let passed = report
+        .as_ref()
+        .is_ok_and(|report| report.failures().is_empty() && report.late().is_empty());
     finish(arena, passed).await;
     print(&report?, output)?;
     Ok(exit_code(passed))

@@ -6,7 +6,7 @@ PATH="$PATH:/opt/kafka/bin"
 topic() {
     kafka-topics.sh --bootstrap-server kafka:9092 --command-config /etc/plumbline/admin.properties --create --if-not-exists \
         --replication-factor 1 --topic "$1" --partitions "$2" \
-        --config retention.ms=-1 --config cleanup.policy=delete --config unclean.leader.election.enable=false
+        --config retention.ms=-1 --config cleanup.policy=delete --config unclean.leader.election.enable=false --config max.message.bytes=1048588
 }
 
 allow() {

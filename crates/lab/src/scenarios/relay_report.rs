@@ -53,6 +53,29 @@ impl Report {
     }
 }
 
+/// By then another replica owns the relay: its lease, and a second.
+const TAKEN_OVER: Duration = Duration::from_secs(6);
+
+impl Report {
+    /// Takeovers that took too long, in words. Apart from [`failures`](Report::failures), because a machine that is busy with other
+    /// things is reason enough.
+    pub fn late(&self) -> Vec<String> {
+        let mut late = Vec::new();
+        for name in ["killed", "stopped", "suspended for 8 s"] {
+            let longest = self
+                .troubles
+                .get(name)
+                .and_then(|trouble| trouble.over_after_ms.iter().max());
+            if let Some(longest) = longest.filter(|longest| u128::from(**longest) > TAKEN_OVER.as_millis()) {
+                late.push(format!(
+                    "{name}: taken over after {longest} ms, asked are {TAKEN_OVER:?}"
+                ));
+            }
+        }
+        late
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { seconds, place, .. } = self.requests;
@@ -84,6 +107,9 @@ impl fmt::Display for Report {
         }
         writeln!(f, "{}", table.render())?;
         self.checked.fmt(f)?;
+        for late in self.late() {
+            writeln!(f, "LATE: {late}")?;
+        }
         match self.failures() {
             failures if failures.is_empty() => writeln!(f, "passed"),
             failures => writeln!(f, "FAILED: {}", failures.join("; ")),

@@ -9,6 +9,7 @@ mod containers;
 mod diagram;
 mod forbidden;
 mod graph;
+mod kafka_down;
 mod ledger;
 mod openapi;
 mod readiness;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use outbox::delete_chunk;
+use outbox::{Retention, delete_chunk};
 use testkit::judge;
 use uuid::Uuid;
 
@@ -98,4 +98,57 @@ async fn a_row_that_commits_between_check_and_delete_stays() {
         let verdict = judge(fixture.committed().await, reader.seen.iter().copied());
         assert_eq!(verdict.is_clean(), !by_id, "{verdict}");
     }
+}
+
+#[tokio::test]
+async fn nobody_who_writes_waits_for_a_deletion() {
+    let fixture = Fixture::new().await;
+    let mut reader = Reader::new(&fixture).await;
+    let aggregate = Uuid::now_v7();
+    for _ in 0..5 {
+        commit_one(&fixture, aggregate).await;
+    }
+    reader.drain().await;
+    save(&mut reader).await;
+    let mut deleter = fixture.connect().await;
+    execute(&mut deleter, "BEGIN").await;
+    assert_eq!(delete_chunk(&mut deleter, Duration::ZERO, 100).await.unwrap(), 5);
+    // The deletion stays open. A writer that waited for it would be ended by its own time limit, and fail.
+    commit_one(&fixture, aggregate).await;
+    reader.drain().await;
+    assert_eq!(reader.seen.last(), Some(&(aggregate, 6)));
+    // Nor does another replica's deletion.
+    let mut another = fixture.connect().await;
+    assert_eq!(delete_chunk(&mut another, Duration::ZERO, 100).await.unwrap(), 0);
+    execute(&mut deleter, "COMMIT").await;
+    assert_eq!(rows(&fixture).await, 1);
+}
+
+#[tokio::test]
+async fn old_rows_disappear_by_themselves_and_in_more_chunks_than_one() {
+    let fixture = Fixture::new().await;
+    let mut reader = Reader::new(&fixture).await;
+    let many = "INSERT INTO outbox (event_id, topic, key, type, schema_version, aggregate_type, aggregate_id, aggregate_version,
+                                    actor, payload)
+                SELECT gen_random_uuid(), 'nowhere', 'k', 't', 1, 'test', gen_random_uuid(), 1, 'system:test', ''
+                FROM generate_series(1, 5100)";
+    execute(&mut fixture.owner().await, many).await;
+    commit_one(&fixture, Uuid::now_v7()).await;
+    while reader.seen.len() < 5101 {
+        reader.drain().await;
+    }
+    save(&mut reader).await;
+    let retention = Retention {
+        database: (&fixture.database.runtime_url()).into(),
+        source: "outbox-test",
+        keep: Duration::ZERO,
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(retention.run(async { drop(stopped.await) }));
+    testkit::eventually("nothing is left", async || {
+        (rows(&fixture).await == 0).then_some(())
+    })
+    .await;
+    stop.send(()).unwrap();
+    running.await.unwrap();
 }

@@ -30,11 +30,18 @@ const CONSUMER: [(&str, &str); 7] = [
     ("dead_letters", "gauge"),
 ];
 
-const APP_SERVICE: [(&str, &str); 6] = [
+const APP_SERVICE: [(&str, &str); 13] = [
     HTTP,
     ("messaging_client_sent_messages_total", "counter"),
     ("outbox_pending", "gauge"),
     ("outbox_oldest_age_seconds", "gauge"),
+    ("outbox_lease_owner", "gauge"),
+    ("outbox_lease_changes_total", "counter"),
+    ("outbox_halted", "gauge"),
+    ("outbox_delivery_seconds", "histogram"),
+    ("outbox_page_rows", "histogram"),
+    ("outbox_rewinds_total", "counter"),
+    ("outbox_unstated_versions", "gauge"),
     ("cache_requests_total", "counter"),
     ("cache_invalidation_lag_seconds", "histogram"),
 ];
