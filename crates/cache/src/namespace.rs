@@ -281,10 +281,7 @@ impl<S: Source> Inner<S> {
         let landed = joined.await;
         // Only a panic of this crate's own, or the end of the runtime, loses a flight.
         let fetched = landed.unwrap_or(Err(Unavailable::TooSlow))?;
-        let status = match fetched.status {
-            CacheStatus::Stored | CacheStatus::Missed if !leads => CacheStatus::Collapsed,
-            status => status,
-        };
+        let status = errand.status(fetched.how, leads);
         Ok(lookup(fetched.version, fetched.content, status))
     }
 

@@ -48,10 +48,16 @@ impl Default for Policy {
     }
 }
 
+/// Redis's own limit is 512 MiB; the header has its place too.
+const LARGEST_BODY: usize = 511 * 1024 * 1024;
 /// A lease shorter than this would end because of a pause of the process rather than of a load.
 const SHORTEST_LEASE: Duration = Duration::from_millis(250);
 /// The longest lease, and so the longest that a crash of its holder keeps a key from being loaded.
 pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(5);
+/// The longest that an entry may exist in Redis, with a margin for clocks: what was committed before that is in no entry. So far a
+/// tail has to look back when Redis lost invalidations.
+pub const MEMORY: Duration = Duration::from_secs(10 * 60);
+const MARGIN: Duration = Duration::from_secs(60);
 /// How long a control key lives: longer than any lease, so that it never expires under a populate in flight.
 pub(crate) const CONTROL_TTL: Duration = Duration::from_secs(60);
 
@@ -67,6 +73,47 @@ impl Policy {
     /// The longest that an entry exists in Redis.
     pub fn hard_ttl(&self) -> Duration {
         self.soft_ttl.mul_f64(1.0 + self.jitter) + self.stale_while_revalidate.max(self.stale_if_error)
+    }
+
+    /// What cannot be right, in words that name the field and its limits.
+    pub(crate) fn fault(&self) -> Option<String> {
+        const MS: Duration = Duration::from_millis(1);
+        let times = [
+            ("soft_ttl", self.soft_ttl, MS..=MEMORY),
+            (
+                "stale_while_revalidate",
+                self.stale_while_revalidate,
+                Duration::ZERO..=MEMORY,
+            ),
+            ("stale_if_error", self.stale_if_error, Duration::ZERO..=MEMORY),
+            ("negative_ttl", self.negative_ttl, MS..=MEMORY - MARGIN),
+            // What took longer than a lease is not stored.
+            ("load_limit", self.load_limit, MS..=LONGEST_LEASE),
+            // With less, the shortest lease would be more than half of it.
+            ("request_budget", self.request_budget, SHORTEST_LEASE * 2..=MEMORY),
+        ];
+        for (field, time, limits) in times {
+            if !limits.contains(&time) {
+                let (least, most) = limits.into_inner();
+                return Some(format!("{field} is {time:?}, and must be {least:?} to {most:?}"));
+            }
+        }
+        for (field, number, most) in [("jitter", self.jitter, 0.9), ("eagerness", self.eagerness, 1e6)] {
+            if !(0.0..=most).contains(&number) {
+                return Some(format!("{field} is {number}, and must be 0 to {most}"));
+            }
+        }
+        if !(1..=LARGEST_BODY).contains(&self.largest_body) {
+            let size = self.largest_body;
+            return Some(format!("largest_body is {size}, and must be 1 to {LARGEST_BODY}"));
+        }
+        let (hard, most) = (self.hard_ttl(), MEMORY - MARGIN);
+        (hard > most).then(|| {
+            format!(
+                "soft_ttl with its jitter, and the longer of stale_while_revalidate and stale_if_error, make {hard:?}, \
+                 and must be at most {most:?}: invalidations that Redis lost are applied again no farther back"
+            )
+        })
     }
 
     /// `spread` is 0 to 1, at random.
@@ -98,6 +145,44 @@ mod tests {
             ..policy
         };
         assert_eq!(hurried.lease_ttl(3000 * MS), 1000 * MS);
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_right_is_refused_by_name() {
+        let check = |change: fn(&mut Policy), expected: &str| {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            let fault = policy.fault().unwrap_or_default();
+            assert!(fault.starts_with(expected), "{expected}: {fault}");
+        };
+        for right in [Policy::default(), Policy::pages()] {
+            assert_eq!(right.fault(), None);
+        }
+        check(
+            |policy| policy.soft_ttl = Duration::ZERO,
+            "soft_ttl is 0ns, and must be 1ms to 600s",
+        );
+        check(|policy| policy.soft_ttl = Duration::MAX, "soft_ttl is ");
+        check(|policy| policy.negative_ttl = Duration::ZERO, "negative_ttl is ");
+        check(
+            |policy| policy.stale_while_revalidate = Duration::MAX,
+            "stale_while_",
+        );
+        check(
+            |policy| policy.stale_if_error = Duration::MAX,
+            "stale_if_error is ",
+        );
+        check(|policy| policy.load_limit = 5001 * MS, "load_limit is ");
+        check(|policy| policy.request_budget = 499 * MS, "request_budget is ");
+        check(|policy| policy.jitter = 1.0, "jitter is 1, and must be 0 to 0.9");
+        check(|policy| policy.eagerness = f64::NAN, "eagerness is NaN");
+        check(|policy| policy.eagerness = -1.0, "eagerness is -1");
+        check(|policy| policy.largest_body = 0, "largest_body is 0");
+        // Each by itself may be so long.
+        check(
+            |policy| (policy.soft_ttl, policy.stale_if_error) = (200_000 * MS, 330_000 * MS),
+            "soft_ttl with its jitter",
+        );
     }
 
     #[test]

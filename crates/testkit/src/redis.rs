@@ -29,14 +29,14 @@ impl RedisServer {
                 std::iter::once(format!("--{name}")).chain(value.split(' ').map(str::to_owned))
             })
             .collect();
-        let home = TempDir::new().unwrap();
+        let home = TempDir::new().expect("a folder for the server");
         // The port may be taken between looking and starting.
         let (child, port) = (0..10)
             .find_map(|_| {
                 let port = RedisServer::free_port();
                 Some((launch(port, &settings, &home)?, port))
             })
-            .unwrap();
+            .expect("a port that it can start on");
         RedisServer {
             child,
             port,
@@ -47,12 +47,12 @@ impl RedisServer {
 
     /// `PLUMBLINE_REDIS_SERVER` names another release to try: Redis 7 and 8, Valkey.
     pub fn program() -> PathBuf {
-        let root = stack::find_root().unwrap();
+        let root = stack::find_root().expect("the repository's root");
         match std::env::var_os("PLUMBLINE_REDIS_SERVER") {
             Some(program) => program.into(),
             None => {
                 Artifacts::fetch(&root, &stack::target_dir(&root), |_| {})
-                    .unwrap()
+                    .expect("the servers' files")
                     .redis
             }
         }
@@ -63,13 +63,13 @@ impl RedisServer {
         (0..100)
             .map(|_| {
                 TcpListener::bind("127.0.0.1:0")
-                    .unwrap()
+                    .expect("a free port")
                     .local_addr()
-                    .unwrap()
+                    .expect("a bound listener's address")
                     .port()
             })
             .find(|port| *port < 55_000 && TcpListener::bind(("127.0.0.1", *port + 10_000)).is_ok())
-            .unwrap()
+            .expect("a port with a free neighbour")
     }
 
     pub fn port(&self) -> u16 {
@@ -81,8 +81,8 @@ impl RedisServer {
     }
 
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
     }
 
     /// Another one in its place: empty.
@@ -98,19 +98,19 @@ impl RedisServer {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(Pid::from_child(&self.child), signal).expect("it is our child");
     }
 
     /// How often each command was called since it started, by its lower-case name, those of scripts included.
     pub fn commands(&self) -> BTreeMap<String, u64> {
-        let info = ask(self.port, "INFO commandstats").unwrap();
+        let info = ask(self.port, "INFO commandstats").expect("it answers");
         // `cmdstat_get:calls=21,usec=…` a line.
         let lines = info.lines().filter_map(|line| line.strip_prefix("cmdstat_"));
         lines
             .map(|line| {
-                let (name, rest) = line.split_once(":calls=").unwrap();
-                let calls = rest.split(',').next().unwrap();
-                (name.to_owned(), calls.parse().unwrap())
+                let (name, rest) = line.split_once(":calls=").expect("Redis's own format");
+                let calls = rest.split(',').next().unwrap_or_default();
+                (name.to_owned(), calls.parse().expect("Redis's own format"))
             })
             .collect()
     }
@@ -131,10 +131,10 @@ fn launch(port: u16, settings: &[String], home: &TempDir) -> Option<Child> {
         .current_dir(home.path())
         .stdout(Stdio::null())
         .spawn()
-        .unwrap();
+        .expect("the server's program");
     let deadline = Instant::now() + DEADLINE;
     while Instant::now() < deadline {
-        if child.try_wait().unwrap().is_some() {
+        if child.try_wait().expect("it is our child").is_some() {
             return None;
         }
         // A refusal for want of a password is an answer.

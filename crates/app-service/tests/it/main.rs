@@ -8,6 +8,7 @@ mod bad_input;
 mod catalogue;
 mod concurrency;
 mod constraints;
+mod cost;
 mod customers;
 mod expiry;
 mod idempotency;

@@ -32,7 +32,7 @@ impl Ring {
             node.ask::<()>(&command);
         }
         for node in &ring.nodes[1..] {
-            let port = node.port.to_string();
+            let port = node.port().to_string();
             ring.nodes[0].ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port]);
         }
         let first = ring.id(0);
@@ -62,7 +62,8 @@ impl Ring {
     fn url(&self) -> String {
         format!(
             "redis-cluster://127.0.0.1:{},127.0.0.1:{}",
-            self.nodes[1].port, self.nodes[2].port
+            self.nodes[1].port(),
+            self.nodes[2].port()
         )
     }
 
@@ -77,7 +78,7 @@ impl Ring {
         let slot = slot.to_string();
         self.nodes[to].ask::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
         self.nodes[from].ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
-        let port = self.nodes[to].port.to_string();
+        let port = self.nodes[to].port().to_string();
         loop {
             let keys: Vec<String> = self.nodes[from].ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
             if keys.is_empty() {
@@ -109,7 +110,7 @@ async fn a_cluster_keeps_the_promises_through_a_migration_and_a_failover() {
         assert_eq!(read(&shelf, *key).await, found(1, "mug", STORED));
     }
     for lookup in shelf.get_many(&keys).await.unwrap() {
-        assert!(matches!(lookup, Lookup::Found(entry) if entry.status.header_value() == HIT));
+        assert!(matches!(lookup, Lookup::Found(entry) if entry.status == HIT));
     }
     let mut tail = cache.tail();
     let before = tail.look().await.unwrap().identity;

@@ -166,7 +166,7 @@ async fn run(server: &mut Server, lags: bool, faults: bool) -> Arc<Run> {
             database: Arc::clone(&run.database),
             lags,
         };
-        let shelf = cache.namespace(rows, policy);
+        let shelf = cache.namespace(rows, policy).unwrap();
         for reader in 0..8 {
             let (run, shelf) = (Arc::clone(&run), shelf.clone());
             running.push(tokio::spawn(async move { read(&run, &shelf, reader).await }));

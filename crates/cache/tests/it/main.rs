@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod cluster;
 mod counted;
+mod declared;
 mod flight;
 mod history;
 mod lists;

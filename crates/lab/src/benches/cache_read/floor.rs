@@ -78,7 +78,7 @@ pub async fn run() -> anyhow::Result<()> {
         redis,
         key: assignment.key,
         verifier: Verifier::assertions(&assignment.jwks_file)?,
-        bodies: cache.namespace(Bodies(assignment.body), Policy::default()),
+        bodies: cache.namespace(Bodies(assignment.body), Policy::default())?,
     });
     let server = HttpServer::new(move || {
         App::new()
