@@ -8,6 +8,7 @@ use settings::Unavailable;
 
 use crate::args::CacheArgs;
 use crate::clock::millis;
+use crate::collection::{nonce_key, renewal};
 use crate::connection::Dialer;
 use crate::entry::Header;
 use crate::entry::Version;
@@ -40,6 +41,13 @@ pub enum Command {
         #[command(flatten)]
         args: CacheArgs,
     },
+    /// Make the cache forget all pages of a list; the entries that they list stay.
+    InvalidateList {
+        /// As in the metrics: `products`.
+        namespace: String,
+        #[command(flatten)]
+        args: CacheArgs,
+    },
 }
 
 impl Command {
@@ -56,6 +64,7 @@ impl Command {
                 key,
                 below,
             } => invalidate(args, namespace, key, *below).await,
+            Command::InvalidateList { args, namespace } => invalidate_list(args, namespace).await,
         }
     }
 }
@@ -147,15 +156,31 @@ async fn invalidate(
     Ok(format!("{answer}: {} below version {below}\n", keys.data))
 }
 
+async fn invalidate_list(args: &CacheArgs, namespace: &str) -> anyhow::Result<String> {
+    let mut redis = connect(args).await?;
+    let mut command = renewal(&nonce_key(&args.cache_scope, namespace));
+    // Without a nonce there is no page that anybody finds.
+    command.arg("XX");
+    let renewed: Option<String> = redis.run(&command).await?;
+    Ok(match renewed {
+        Some(_) => format!("forgot the pages of {namespace}\n"),
+        None => format!("no page of {namespace} was there\n"),
+    })
+}
+
 async fn open(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<(Tail, Keys)> {
-    let dialer = Dialer::new(args).context("REDIS_URL")?;
     let Some(keys) = Keys::of(&args.cache_scope, namespace, &key) else {
         bail!("the key is too long");
     };
+    Ok((connect(args).await?, keys))
+}
+
+async fn connect(args: &CacheArgs) -> anyhow::Result<Tail> {
+    let dialer = Dialer::new(args).context("REDIS_URL")?;
     let mut redis = Tail::new(dialer, args.cache_scope.clone());
     redis
         .connect()
         .await
         .map_err(|error| Unavailable(format!("Redis is unreachable: {error}")))?;
-    Ok((redis, keys))
+    Ok(redis)
 }

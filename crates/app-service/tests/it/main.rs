@@ -12,6 +12,7 @@ mod cost;
 mod customers;
 mod expiry;
 mod idempotency;
+mod operator;
 mod orders;
 mod outages;
 mod pages;
