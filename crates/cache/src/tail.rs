@@ -6,14 +6,15 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Value, cmd, from_redis_value};
+use deadpool_redis::redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisError, Value, cmd, from_redis_value};
 use futures_util::future::{try_join_all, try_join3};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::clock::millis;
 use crate::connection::{Connection, Dialer};
 use crate::entry::Version;
 use crate::key::{Keys, of_cache};
+use crate::meters::operation;
 use crate::namespace::{Namespace, Source};
 use crate::policy::CONTROL_TTL;
 use crate::script::INVALIDATE;
@@ -80,7 +81,7 @@ impl Tail {
             let (servers, replications, saves) = try_join3(
                 info(connection.clone(), "server"),
                 info(connection.clone(), "replication"),
-                saves.query_async(&mut connection.clone()),
+                send(connection.clone(), &saves),
             )
             .await?;
             let identity = Identity::of(&servers, &replications);
@@ -121,7 +122,7 @@ impl Tail {
 
     pub(crate) async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, TailError> {
         let reply = self
-            .with(async |connection| command.query_async::<Value>(connection).await)
+            .with(async |connection| send::<Value>(connection.clone(), command).await)
             .await?;
         Ok(from_redis_value(reply).map_err(RedisError::from)?)
     }
@@ -220,10 +221,9 @@ impl Tail {
     async fn all(&mut self, commands: impl Iterator<Item = Cmd>) -> Result<Vec<String>, TailError> {
         let commands: Vec<Cmd> = commands.collect();
         self.with(async |connection| {
-            let sent = commands.iter().map(|command| {
-                let mut connection = connection.clone();
-                async move { command.query_async::<String>(&mut connection).await }
-            });
+            let sent = commands
+                .iter()
+                .map(|command| send::<String>(connection.clone(), command));
             try_join_all(sent).await
         })
         .await
@@ -235,17 +235,34 @@ async fn info(connection: Connection, section: &str) -> Result<HashMap<String, S
     let mut command = cmd("INFO");
     command.arg(section);
     match connection {
-        Connection::Single(mut connection) => {
-            let info = command.query_async(&mut connection).await?;
+        Connection::Single(_) => {
+            let info = send(connection, &command).await?;
             Ok(HashMap::from([(String::new(), info)]))
         }
         Connection::Cluster(mut connection) => {
             let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-            Ok(from_redis_value(
-                connection.route_command(command, masters).await?,
-            )?)
+            let began = Instant::now();
+            let reply = connection.route_command(command.clone(), masters).await;
+            record(&command, began);
+            Ok(from_redis_value(reply?)?)
         }
     }
+}
+
+async fn send<T: FromRedisValue>(mut connection: Connection, command: &Cmd) -> Result<T, RedisError> {
+    let began = Instant::now();
+    let reply = command.query_async(&mut connection).await;
+    record(command, began);
+    reply
+}
+
+/// Beside the times of the cache's own connection; that of one that is given up is in neither.
+fn record(command: &Cmd, began: Instant) {
+    let name = match command.args_iter().next() {
+        Some(Arg::Simple(name)) => String::from_utf8_lossy(name).into_owned(),
+        _ => return,
+    };
+    operation(name).record(began.elapsed().as_secs_f64());
 }
 
 impl Identity {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use cache::{Cache, CacheArgs, TailError};
 use uuid::Uuid;
 
+use crate::counted::{self, count};
 use crate::server::Server;
 use crate::shelf::{
     HIT, ON_ERROR, RELOADED, STORED, Shelf, found, lasting, process, read, settings, version,
@@ -50,6 +51,26 @@ async fn an_invalidation_that_was_lost_is_applied_again() {
     }
     for key in keys {
         assert_eq!(read(&shelf, key).await, found(2, "cup", STORED));
+    }
+}
+
+#[tokio::test]
+async fn a_tail_s_commands_are_measured() {
+    counted::listen();
+    let server = Server::start(&[]);
+    let cache = process(&settings(&server.url())).await;
+    let shelf = Shelf::<1>::default().of(&cache, lasting());
+    let measured = |name| count("db_client_operation_duration_seconds", &["redis", name]);
+    let before = ["INFO", "DEL", "EVALSHA"].map(measured);
+    let mut tail = cache.tail();
+    tail.look().await.unwrap();
+    tail.withdraw().await.unwrap();
+    shelf
+        .reapply(&mut tail, &[(Uuid::now_v7(), version(2))])
+        .await
+        .unwrap();
+    for (name, before) in ["INFO", "DEL", "EVALSHA"].into_iter().zip(before) {
+        assert!(measured(name) > before, "{name}");
     }
 }
 
