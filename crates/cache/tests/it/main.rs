@@ -8,6 +8,7 @@ mod counted;
 mod declared;
 mod flight;
 mod history;
+mod judged;
 mod lists;
 mod loaders;
 mod operator;
