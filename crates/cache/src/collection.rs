@@ -20,6 +20,24 @@ use crate::tail::{Tail, TailError};
 
 /// Where pages come from. A page is best a list of ids, whose entities are then read by [`Namespace::get_many`]: then a
 /// change of an entity is seen in every list at once.
+///
+/// ```
+/// use bytes::Bytes;
+/// use cache::{LoadError, Pages};
+///
+/// struct First;
+///
+/// impl Pages for First {
+///     const NAMESPACE: &'static str = "greetings";
+///     const SCHEMA: u16 = 1;
+///     type Page = u32;
+///
+///     // `SELECT id … ORDER BY id LIMIT $1`, as bytes.
+///     async fn load(&self, limit: &u32) -> Result<Bytes, LoadError> {
+///         Ok((1..=*limit).flat_map(u32::to_be_bytes).collect())
+///     }
+/// }
+/// ```
 pub trait Pages: Send + Sync + 'static {
     /// First part of the keys; also a metric's label.
     const NAMESPACE: &'static str;
@@ -51,6 +69,15 @@ impl<P: Pages> Collection<P> {
         }
     }
 
+    /// The same pages, for a request that has so much time left; see [`Namespace::within`].
+    #[must_use]
+    pub fn within(&self, left: Duration) -> Collection<P> {
+        Collection {
+            pages: self.pages.within(left),
+            ..self.clone()
+        }
+    }
+
     /// The page from Redis, otherwise from its source: two round trips on a hit.
     ///
     /// # Errors
@@ -73,7 +100,7 @@ impl<P: Pages> Collection<P> {
     pub async fn invalidate(&self) {
         let renewed = self.core.link.run::<()>(Op::Set, &renewal(&self.nonce)).await;
         let result = if renewed.is_ok() { "inline" } else { "failed" };
-        self.pages.0.meters.invalidation(result);
+        self.pages.inner.meters.invalidation(result);
     }
 
     /// The same with a tail's connection, acknowledged.
@@ -82,7 +109,7 @@ impl<P: Pages> Collection<P> {
     /// When Redis has not acknowledged it.
     pub async fn reapply(&self, tail: &mut Tail) -> Result<(), TailError> {
         tail.run::<()>(&renewal(&self.nonce)).await?;
-        self.pages.0.meters.invalidation("tail");
+        self.pages.inner.meters.invalidation("tail");
         Ok(())
     }
 

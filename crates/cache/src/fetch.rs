@@ -44,8 +44,8 @@ pub(crate) enum How {
 /// Why a flight takes off.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Errand {
-    /// Somebody waits. `seen` is the soft expiry of the entry that will not do; 0 for none.
-    Miss { seen: u64 },
+    /// Somebody waits, whose request has this `budget`. `seen` is the soft expiry of the entry that will not do; 0 for none.
+    Miss { seen: u64, budget: Duration },
     /// Nobody waits: an entry was answered, and is to be replaced.
     Refresh { seen: u64, why: &'static str },
     /// Somebody waits, and Redis cannot help or must not be written to.
@@ -55,7 +55,7 @@ pub(crate) enum Errand {
 impl Errand {
     fn forward(self) -> Forward {
         match self {
-            Errand::Miss { seen: 0 } | Errand::Apart { why: TOO_LARGE } => Forward::Miss,
+            Errand::Miss { seen: 0, .. } | Errand::Apart { why: TOO_LARGE } => Forward::Miss,
             Errand::Miss { .. } | Errand::Refresh { .. } => Forward::Stale,
             Errand::Apart { .. } => Forward::Bypass,
         }
@@ -98,13 +98,16 @@ pub(crate) async fn fly<S: Source>(
             keys: &keys,
         };
         next = match errand {
-            Errand::Miss { seen } => round.contend(pilot, seen).await,
+            Errand::Miss { seen, budget } => round.contend(pilot, seen, budget).await,
             Errand::Refresh { seen, why } => round.refresh(pilot, seen, why).await,
             Errand::Apart { why } => round.load_apart(pilot, why).await,
         };
         // Who joined too late for this round has seen nothing.
         if let Errand::Miss { .. } | Errand::Refresh { .. } = errand {
-            errand = Errand::Miss { seen: 0 };
+            errand = Errand::Miss {
+                seen: 0,
+                budget: namespace.policy.request_budget,
+            };
         }
     }
 }
@@ -117,12 +120,13 @@ struct Round<'a, S: Source> {
 
 impl<S: Source> Round<'_, S> {
     /// Leases, waiting for others' leases, and loads.
-    async fn contend(&self, pilot: Flying, mut seen: u64) -> Option<Flying> {
+    async fn contend(&self, pilot: Flying, mut seen: u64, budget: Duration) -> Option<Flying> {
+        // Not his budget: others wait with him, and who has no time left goes away by himself.
         let deadline = Instant::now() + self.namespace.policy.request_budget;
         let mut pause = POLL.0;
         loop {
             let sent = pilot.sending();
-            match self.lease(seen, sent).await {
+            match self.lease(seen, sent, budget).await {
                 Ok(Leased::Won(lease)) => return self.load_for_all(pilot, lease).await,
                 Ok(Leased::Fresh(stored)) => {
                     let now = self.namespace.core.link.clock.now();
@@ -152,7 +156,8 @@ impl<S: Source> Round<'_, S> {
     /// Replaces an entry that still can be answered: only when that is nobody else's turn, and costs nobody time.
     async fn refresh(&self, pilot: Flying, seen: u64, why: &'static str) -> Option<Flying> {
         let sent = pilot.sending();
-        match self.lease(seen, sent).await {
+        let budget = self.namespace.policy.request_budget;
+        match self.lease(seen, sent, budget).await {
             Ok(Leased::Won(lease)) => match self.namespace.core.bulkhead.enter_now() {
                 Some(permit) => self.load(pilot, lease, permit, why).await,
                 None => {

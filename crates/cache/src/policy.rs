@@ -24,8 +24,9 @@ pub struct Policy {
     pub eagerness: f64,
     /// How long a load may take before it is cancelled. 5 s: no reader waits longer.
     pub load_limit: Duration,
-    /// The budget of the requests that read. A lease lives at most half of it, so that a reader who waits for a lease
-    /// whose holder died still has time to load. 10 s.
+    /// The budget of requests that do not say theirs by [`Namespace::within`](crate::Namespace::within), and of refreshes behind an
+    /// answer. A lease lives at most half of it, so that a reader who waits for a lease whose holder died still has time to load.
+    /// 10 s.
     pub request_budget: Duration,
     /// The largest body that is stored; larger ones are passed through. 1 MiB: one such reply already keeps Redis's one
     /// thread, and everybody's commands behind it, for a millisecond.
@@ -120,12 +121,13 @@ impl Policy {
     pub(crate) fn jittered(&self, ttl: Duration, spread: f64) -> Duration {
         ttl.mul_f64(1.0 - self.jitter + 2.0 * self.jitter * spread)
     }
+}
 
-    /// Four times what all but a hundredth of the loads take, within bounds.
-    pub(crate) fn lease_ttl(&self, p99_load: Duration) -> Duration {
-        let longest = LONGEST_LEASE.min(self.request_budget / 2).max(SHORTEST_LEASE);
-        (p99_load * 4).clamp(SHORTEST_LEASE, longest)
-    }
+/// How long a lease lives that a request with this `budget` takes: four times what all but a hundredth of the loads take, within
+/// bounds.
+pub(crate) fn lease_ttl(p99_load: Duration, budget: Duration) -> Duration {
+    let longest = LONGEST_LEASE.min(budget / 2).max(SHORTEST_LEASE);
+    (p99_load * 4).clamp(SHORTEST_LEASE, longest)
 }
 
 #[cfg(test)]
@@ -136,15 +138,16 @@ mod tests {
 
     #[test]
     fn a_lease_is_long_enough_for_a_slow_load_and_short_enough_for_a_crash() {
-        let policy = Policy::default();
-        assert_eq!(policy.lease_ttl(MS), 250 * MS);
-        assert_eq!(policy.lease_ttl(500 * MS), 2000 * MS);
-        assert_eq!(policy.lease_ttl(3000 * MS), 5000 * MS);
-        let hurried = Policy {
-            request_budget: 2000 * MS,
-            ..policy
-        };
-        assert_eq!(hurried.lease_ttl(3000 * MS), 1000 * MS);
+        let usual = Policy::default().request_budget;
+        for (p99_load, budget, expected) in [
+            (MS, usual, 250 * MS),
+            (500 * MS, usual, 2000 * MS),
+            (3000 * MS, usual, 5000 * MS),
+            (3000 * MS, 2000 * MS, 1000 * MS),
+            (3000 * MS, Duration::ZERO, 250 * MS),
+        ] {
+            assert_eq!(lease_ttl(p99_load, budget), expected, "{p99_load:?} {budget:?}");
+        }
     }
 
     #[test]

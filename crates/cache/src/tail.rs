@@ -28,6 +28,27 @@ const PIPELINE: usize = 200;
 const WATERMARK_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// A connection of its own: one, so that who answers [`Tail::look`] is who is written to.
+///
+/// ```
+/// use cache::{Identity, Namespace, Source, Tail, TailError, Version};
+///
+/// /// Applies what was committed since the saved position, unless another Redis answers than the one that was saved with it.
+/// async fn deliver<S: Source>(
+///     tail: &mut Tail,
+///     saved: &Identity,
+///     entries: &Namespace<S>,
+///     committed: &[(S::Key, Version)],
+/// ) -> Result<bool, TailError> {
+///     if tail.look().await?.identity != *saved {
+///         tail.withdraw().await?;
+///         // Save an earlier position together with the new identity, and go on from there.
+///         return Ok(false);
+///     }
+///     entries.reapply(tail, committed).await?;
+///     // Save the position; once it is that of the last commit, `publish`.
+///     Ok(true)
+/// }
+/// ```
 pub struct Tail {
     dialer: Dialer,
     scope: String,
@@ -42,6 +63,7 @@ pub struct Identity(String);
 /// What [`Tail::look`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
+    /// Who answered.
     pub identity: Identity,
     /// The last number that [`Tail::publish`] kept there; `None` when Redis has none.
     pub saves: Option<i64>,
@@ -50,11 +72,13 @@ pub struct Seen {
 /// Redis did not acknowledge; try again.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
+    /// Some of what was sent may have been applied.
     #[error("redis did not answer within {} s", LIMIT.as_secs())]
     TooSlow,
     /// After an error, [`Tail::look`] comes first: it may be another Redis that answers now.
     #[error("there is no connection; look first")]
     NotConnected,
+    /// Redis refused it, or the connection broke.
     #[error("redis did not acknowledge: {0}")]
     Redis(#[from] RedisError),
 }
@@ -173,7 +197,7 @@ impl<S: Source> Namespace<S> {
     /// # Errors
     /// When it has not; some may be applied, and all of it is to be done again.
     pub async fn reapply(&self, tail: &mut Tail, old: &[(S::Key, Version)]) -> Result<(), TailError> {
-        let inner = &self.0;
+        let inner = &self.inner;
         let commands: Vec<(Keys, Version)> = old
             .iter()
             .filter_map(|(key, version)| Some((Keys::of(&inner.core.scope, S::NAMESPACE, key)?, *version)))

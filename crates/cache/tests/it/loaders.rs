@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use cache::{Cache, LoadError, Loaded, Lookup, Policy, Source, Unavailable};
+use deadpool_redis::redis::cmd;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
 use crate::counted::{self, count};
-use crate::server::Server;
+use crate::server::{Server, connect};
 use crate::shelf::{
     AWAITED, BYPASSED, COLLAPSED, HIT, LOADED, STORED, Shelf, found, lasting, process, read, redis, settings,
     version,
@@ -145,6 +146,36 @@ async fn a_lease_whose_holder_is_too_slow_is_contended_for_again() {
     assert_eq!(holder.await.unwrap(), found(1, "mug", LOADED));
     assert_eq!(read(&one, key).await, found(2, "cup", HIT));
     assert!(count("cache_populates_total", &["shelf", "token"]) > rejected);
+}
+
+#[tokio::test]
+async fn a_lease_lives_at_most_half_of_what_its_request_has_left() {
+    let rows = Shelf::<1>::default();
+    let shelf = rows.behind(&redis()).await;
+    // Loads take a second, so that a lease may live four.
+    rows.slow(Duration::from_secs(1));
+    read(&shelf, Uuid::now_v7()).await;
+    for (left, shortest, longest) in [(10_000, 1_001, 4_500), (2_000, 1, 1_000)] {
+        let key = Uuid::now_v7();
+        let gate = rows.gate();
+        let shelf = shelf.within(Duration::from_millis(left));
+        let holder = tokio::spawn(async move { read(&shelf, key).await });
+        gate.reached.acquire().await.unwrap().forget();
+        let mut redis = connect(&redis());
+        let until: u64 = cmd("HGET")
+            .arg(format!("c1:{{shelf:{key}}}:c"))
+            .arg("tok_exp")
+            .query(&mut redis)
+            .unwrap();
+        let (seconds, micros): (u64, u64) = cmd("TIME").query(&mut redis).unwrap();
+        let lives = until.saturating_sub(seconds * 1_000 + micros / 1_000);
+        assert!(
+            (shortest..=longest).contains(&lives),
+            "{left} ms left: {lives} ms"
+        );
+        gate.open.add_permits(1);
+        holder.await.unwrap();
+    }
 }
 
 #[tokio::test]

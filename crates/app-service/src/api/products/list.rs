@@ -95,13 +95,12 @@ async fn first(
         status,
         wanted: page.wanted(),
     };
-    let listed = call
-        .within(app.cached.listing.get(&first))
-        .await?
-        .map_err(cached::problem)?;
+    let listing = app.cached.listing.within(call.left());
+    let listed = call.within(listing.get(&first)).await?.map_err(cached::problem)?;
     let found = cached::ids(&listed);
     let (ids, next) = page.cut(&found, |id| id.0);
-    let products = call.within(app.cached.products.get_many(ids)).await?;
+    let products = app.cached.products.within(call.left());
+    let products = call.within(products.get_many(ids)).await?;
     let (mut bodies, mut dearest) = (Vec::new(), listed.status);
     for lookup in products.map_err(cached::problem)? {
         let Lookup::Found(entry) = lookup else { continue };
