@@ -13,6 +13,7 @@ use crate::key::is_plain;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Redis")]
 pub struct CacheArgs {
+    /// Where it is.
     #[command(flatten)]
     pub redis: Redis,
 
@@ -104,10 +105,13 @@ pub(crate) struct Target {
 /// password.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
+    /// The URL's file cannot be read.
     #[error(transparent)]
     Secret(#[from] Unreadable),
+    /// A file that TLS needs cannot be used.
     #[error("TLS to Redis: {0}")]
     File(#[from] tls::BadFile),
+    /// What is wrong with the URL.
     #[error("invalid REDIS_URL: {0}")]
     Url(&'static str),
 }

@@ -26,6 +26,7 @@ pub enum Command {
         namespace: String,
         /// The id.
         key: String,
+        /// Whose cache.
         #[command(flatten)]
         args: CacheArgs,
     },
@@ -38,6 +39,7 @@ pub enum Command {
         /// Forget only what is older than this version of the row, and keep it out.
         #[arg(long = "below-version", value_name = "VERSION")]
         below: Option<i64>,
+        /// Whose cache.
         #[command(flatten)]
         args: CacheArgs,
     },
@@ -45,6 +47,7 @@ pub enum Command {
     InvalidateList {
         /// As in the metrics: `products`.
         namespace: String,
+        /// Whose cache.
         #[command(flatten)]
         args: CacheArgs,
     },

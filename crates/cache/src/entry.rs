@@ -17,6 +17,7 @@ pub struct InvalidVersion(i64);
 impl Version {
     const HIGHEST: i64 = (1 << 53) - 1;
 
+    /// The number.
     pub fn get(self) -> i64 {
         self.0
     }
@@ -48,9 +49,13 @@ pub struct Loaded {
 /// An entry that was found, in Redis or at the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// The row's version.
     pub version: Version,
+    /// As it was [loaded](Loaded::mark).
     pub mark: u8,
+    /// The bytes that the API answers with.
     pub body: Bytes,
+    /// How this read was answered.
     pub status: CacheStatus,
 }
 
