@@ -20,7 +20,7 @@ pub(crate) struct Answer {
     location: Option<String>,
     /// As the header has it.
     etag: Option<Tag>,
-    cache_status: Option<&'static str>,
+    cache_status: Option<CacheStatus>,
     body: Bytes,
 }
 
@@ -58,7 +58,7 @@ impl Answer {
             status: StatusCode::OK,
             location: None,
             etag: Some(Tag::Known(ETag::of_number(entry.version.get()))),
-            cache_status: Some(entry.status.header_value()),
+            cache_status: Some(entry.status),
             body: entry.body,
         }
     }
@@ -69,7 +69,7 @@ impl Answer {
             status: StatusCode::OK,
             location: None,
             etag: None,
-            cache_status: Some(status.header_value()),
+            cache_status: Some(status),
             body: body.into(),
         }
     }
@@ -164,7 +164,7 @@ impl Responder for Answer {
             response.insert_header((header::LOCATION, location));
         }
         if let Some(status) = self.cache_status {
-            response.insert_header((header::CACHE_STATUS, status));
+            response.insert_header((header::CACHE_STATUS, status.header_value(CACHE)));
         }
         if known {
             return response.finish();
@@ -193,6 +193,9 @@ fn with_request_id(problem: Bytes, request: &HttpRequest) -> Bytes {
 
 /// No invalidation reaches a browser: it may keep an answer, and asks each time whether it is still good.
 const CACHE_CONTROL: &str = "private, no-cache";
+
+/// The cache's name in `Cache-Status`; caches on the way to the client add theirs.
+const CACHE: &str = "plumbline";
 
 /// The bodies here hold only what JSON can say, so this can't fail.
 pub(crate) fn json(body: &impl Serialize) -> Vec<u8> {

@@ -159,9 +159,7 @@ async fn build(args: &Args) -> anyhow::Result<App> {
     let most_waiting = args.db_max_waiting;
     let most_waiting = most_waiting.unwrap_or(args.database.db_max_connections.saturating_mul(4));
     let pool = Pool::new(pool, most_waiting);
-    let cached = Cached::start(&args.cache, &pool, loads)
-        .await
-        .map_err(|error| Misconfigured(format!("REDIS_URL: {error}")))?;
+    let cached = Cached::start(&args.cache, &pool, loads).await?;
     Ok(App {
         verifier,
         pool,

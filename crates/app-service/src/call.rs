@@ -44,6 +44,11 @@ impl Call {
         }
     }
 
+    /// How long the caller still waits.
+    pub(crate) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Runs `work` until the caller's deadline.
     pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, Problem> {
         timeout_at(self.deadline, work)

@@ -1,16 +1,11 @@
 //! The tail that makes the cache forget what is old, whatever happened to the process that committed it, and to Redis.
 
-use std::time::Duration;
-
 use cache::{Tail, TailError};
 use outbox::{Identity, Page, Row, Sink, SinkError, Watermark};
 use time::OffsetDateTime;
 
 use crate::cached::{Cached, Change, Old};
 use crate::meters::InvalidationLag;
-
-/// How long the cache may hold an entry, with a margin for clocks. What was committed before that is in no entry.
-pub(crate) const CACHE_MEMORY: Duration = Duration::from_secs(10 * 60);
 
 pub(crate) struct Invalidator {
     cached: Cached,
@@ -36,7 +31,7 @@ impl Sink for Invalidator {
     const NAME: &'static str = "cache";
 
     async fn deliver(&mut self, page: &Page) -> Result<(), SinkError> {
-        let oldest = OffsetDateTime::now_utc() - CACHE_MEMORY;
+        let oldest = OffsetDateTime::now_utc() - cache::MEMORY;
         let rows: Vec<Row<'_>> = page.rows().filter(|row| row.occurred_at() >= oldest).collect();
         self.cached
             .reapply(&mut self.redis, rows.iter().map(change))

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::{self, App};
-use crate::invalidator::{CACHE_MEMORY, Invalidator};
+use crate::invalidator::Invalidator;
 use crate::restate::Storefront;
 
 const SOURCE: &str = "app-service";
@@ -82,7 +82,7 @@ impl Tails {
         let args = TailArgs {
             database: database.clone(),
             source: SOURCE,
-            memory: CACHE_MEMORY,
+            memory: cache::MEMORY,
             rows_are_kept: ROWS_ARE_KEPT,
         };
         let tail = Tail::new(args, sink, &app.wake);

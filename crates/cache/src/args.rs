@@ -7,10 +7,13 @@ use settings::duration;
 use settings::{Secret, Setting, Unreadable};
 use tls::ClientArgs;
 
+use crate::key::is_plain;
+
 /// Where the cache is, and what holds for all of its namespaces.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Redis")]
 pub struct CacheArgs {
+    /// Where it is.
     #[command(flatten)]
     pub redis: Redis,
 
@@ -67,8 +70,7 @@ fn staleness_bound(text: &str) -> Result<Duration, String> {
 }
 
 fn scope(text: &str) -> Result<String, &'static str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if text.len() <= 40 && text.bytes().all(plain) {
+    if is_plain(text) {
         Ok(text.to_owned())
     } else {
         Err("a scope is at most 40 letters, digits, '-', '_' and '.'")
@@ -103,10 +105,13 @@ pub(crate) struct Target {
 /// password.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
+    /// The URL's file cannot be read.
     #[error(transparent)]
     Secret(#[from] Unreadable),
+    /// A file that TLS needs cannot be used.
     #[error("TLS to Redis: {0}")]
     File(#[from] tls::BadFile),
+    /// What is wrong with the URL.
     #[error("invalid REDIS_URL: {0}")]
     Url(&'static str),
 }
@@ -275,6 +280,34 @@ mod tests {
             let parsed =
                 Command::try_parse_from(["test", "--redis-url", "redis://h", "--cache-scope", scope]);
             assert_eq!(parsed.is_ok(), valid, "{scope}");
+        }
+    }
+
+    #[test]
+    fn a_staleness_bound_exceeds_lease_and_takeover() {
+        for (bound, valid) in [
+            ("0s", true),
+            ("6s", false),
+            ("6999ms", false),
+            ("7s", true),
+            ("1h", true),
+            ("61m", false),
+        ] {
+            let parsed = Command::try_parse_from([
+                "test",
+                "--redis-url",
+                "redis://h",
+                "--cache-staleness-bound",
+                bound,
+            ]);
+            assert_eq!(parsed.is_ok(), valid, "{bound}");
+            if let Err(error) = parsed {
+                let message = error.to_string();
+                assert!(
+                    message.contains("--cache-staleness-bound") && message.contains("7s"),
+                    "{message}"
+                );
+            }
         }
     }
 

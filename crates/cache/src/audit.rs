@@ -52,6 +52,10 @@ impl<S: Source> Inner<S> {
             // The same row in other words: somebody changed the format and not the schema's version.
             return "mismatch";
         }
+        if content != Content::Absent && version < stored.version {
+            // The entry is newer: what was loaded is an older snapshot's.
+            return "changed";
+        }
         // Committed after the hit, or just before it: its invalidation may be on its way.
         let bound = self.core.staleness_bound;
         sleep(if bound.is_zero() { PATIENCE } else { bound }).await;

@@ -8,6 +8,7 @@ use settings::Unavailable;
 
 use crate::args::CacheArgs;
 use crate::clock::millis;
+use crate::collection::{nonce_key, renewal};
 use crate::connection::Dialer;
 use crate::entry::Header;
 use crate::entry::Version;
@@ -25,6 +26,7 @@ pub enum Command {
         namespace: String,
         /// The id.
         key: String,
+        /// Whose cache.
         #[command(flatten)]
         args: CacheArgs,
     },
@@ -37,6 +39,15 @@ pub enum Command {
         /// Forget only what is older than this version of the row, and keep it out.
         #[arg(long = "below-version", value_name = "VERSION")]
         below: Option<i64>,
+        /// Whose cache.
+        #[command(flatten)]
+        args: CacheArgs,
+    },
+    /// Make the cache forget all pages of a list; the entries that they list stay.
+    InvalidateList {
+        /// As in the metrics: `products`.
+        namespace: String,
+        /// Whose cache.
         #[command(flatten)]
         args: CacheArgs,
     },
@@ -56,6 +67,7 @@ impl Command {
                 key,
                 below,
             } => invalidate(args, namespace, key, *below).await,
+            Command::InvalidateList { args, namespace } => invalidate_list(args, namespace).await,
         }
     }
 }
@@ -147,15 +159,31 @@ async fn invalidate(
     Ok(format!("{answer}: {} below version {below}\n", keys.data))
 }
 
+async fn invalidate_list(args: &CacheArgs, namespace: &str) -> anyhow::Result<String> {
+    let mut redis = connect(args).await?;
+    let mut command = renewal(&nonce_key(&args.cache_scope, namespace));
+    // Without a nonce there is no page that anybody finds.
+    command.arg("XX");
+    let renewed: Option<String> = redis.run(&command).await?;
+    Ok(match renewed {
+        Some(_) => format!("forgot the pages of {namespace}\n"),
+        None => format!("no page of {namespace} was there\n"),
+    })
+}
+
 async fn open(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<(Tail, Keys)> {
-    let dialer = Dialer::new(args).context("REDIS_URL")?;
     let Some(keys) = Keys::of(&args.cache_scope, namespace, &key) else {
         bail!("the key is too long");
     };
+    Ok((connect(args).await?, keys))
+}
+
+async fn connect(args: &CacheArgs) -> anyhow::Result<Tail> {
+    let dialer = Dialer::new(args).context("REDIS_URL")?;
     let mut redis = Tail::new(dialer, args.cache_scope.clone());
     redis
         .connect()
         .await
         .map_err(|error| Unavailable(format!("Redis is unreachable: {error}")))?;
-    Ok((redis, keys))
+    Ok(redis)
 }

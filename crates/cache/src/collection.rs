@@ -20,6 +20,24 @@ use crate::tail::{Tail, TailError};
 
 /// Where pages come from. A page is best a list of ids, whose entities are then read by [`Namespace::get_many`]: then a
 /// change of an entity is seen in every list at once.
+///
+/// ```
+/// use bytes::Bytes;
+/// use cache::{LoadError, Pages};
+///
+/// struct First;
+///
+/// impl Pages for First {
+///     const NAMESPACE: &'static str = "greetings";
+///     const SCHEMA: u16 = 1;
+///     type Page = u32;
+///
+///     // `SELECT id … ORDER BY id LIMIT $1`, as bytes.
+///     async fn load(&self, limit: &u32) -> Result<Bytes, LoadError> {
+///         Ok((1..=*limit).flat_map(u32::to_be_bytes).collect())
+///     }
+/// }
+/// ```
 pub trait Pages: Send + Sync + 'static {
     /// First part of the keys; also a metric's label.
     const NAMESPACE: &'static str;
@@ -45,9 +63,18 @@ const NONCE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 impl<P: Pages> Collection<P> {
     pub(crate) fn new(core: Arc<Core>, pages: P, policy: Policy) -> Collection<P> {
         Collection {
-            nonce: of_cache(&core.scope, &format!("{{{}}}:n", P::NAMESPACE)).into(),
+            nonce: nonce_key(&core.scope, P::NAMESPACE).into(),
             pages: Namespace::new(Arc::clone(&core), Paged(pages), policy),
             core,
+        }
+    }
+
+    /// The same pages, for a request that has so much time left; see [`Namespace::within`].
+    #[must_use]
+    pub fn within(&self, left: Duration) -> Collection<P> {
+        Collection {
+            pages: self.pages.within(left),
+            ..self.clone()
         }
     }
 
@@ -71,9 +98,9 @@ impl<P: Pages> Collection<P> {
     /// Makes all pages that are cached unreachable. Call it after a commit that can change what a page lists, or in which
     /// order. A failure is counted and otherwise ignored, as in [`Namespace::invalidate`].
     pub async fn invalidate(&self) {
-        let renewed = self.core.link.run::<()>(Op::Set, &self.renewal()).await;
+        let renewed = self.core.link.run::<()>(Op::Set, &renewal(&self.nonce)).await;
         let result = if renewed.is_ok() { "inline" } else { "failed" };
-        self.pages.0.meters.invalidation(result);
+        self.pages.inner.meters.invalidation(result);
     }
 
     /// The same with a tail's connection, acknowledged.
@@ -81,8 +108,8 @@ impl<P: Pages> Collection<P> {
     /// # Errors
     /// When Redis has not acknowledged it.
     pub async fn reapply(&self, tail: &mut Tail) -> Result<(), TailError> {
-        tail.run::<()>(&self.renewal()).await?;
-        self.pages.0.meters.invalidation("tail");
+        tail.run::<()>(&renewal(&self.nonce)).await?;
+        self.pages.inner.meters.invalidation("tail");
         Ok(())
     }
 
@@ -93,19 +120,13 @@ impl<P: Pages> Collection<P> {
         }
     }
 
-    fn renewal(&self) -> Cmd {
-        let mut command = Cmd::set(&*self.nonce, nonce());
-        command.arg("PX").arg(millis(NONCE_TTL));
-        command
-    }
-
     async fn read_nonce(&self) -> Result<String, Unreachable> {
         let get = Cmd::get(&*self.nonce);
         if let Some(nonce) = self.core.link.run::<Option<String>>(Op::Get, &get).await? {
             return Ok(nonce);
         }
         // Lost, or the first time. Of many who find none, one makes it and all read it.
-        let mut command = self.renewal();
+        let mut command = renewal(&self.nonce);
         command.arg("NX");
         self.core.link.run::<Option<String>>(Op::Set, &command).await?;
         let nonce = self.core.link.run::<Option<String>>(Op::Get, &get).await?;
@@ -113,8 +134,15 @@ impl<P: Pages> Collection<P> {
     }
 }
 
-fn nonce() -> String {
-    format!("{:032x}", rand::random::<u128>())
+pub(crate) fn nonce_key(scope: &str, namespace: &str) -> String {
+    of_cache(scope, &format!("{{{namespace}}}:n"))
+}
+
+/// Makes all pages under the nonce before unreachable.
+pub(crate) fn renewal(nonce_key: &str) -> Cmd {
+    let mut command = Cmd::set(nonce_key, format!("{:032x}", rand::random::<u128>()));
+    command.arg("PX").arg(millis(NONCE_TTL));
+    command
 }
 
 /// A list as a source of entries that have no versions: their nonce is what invalidates them.

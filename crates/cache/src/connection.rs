@@ -21,6 +21,7 @@ pub(crate) use self::dialer::{Connection, Dialer};
 use self::near::{Line, Near};
 use crate::breaker::Breaker;
 use crate::clock::Clock;
+use crate::meters::operation;
 
 /// Commands on their way at once. More would wait in the connection anyway; here they wait where it can be seen that
 /// it is not Redis that is slow.
@@ -250,13 +251,7 @@ struct Times([Histogram; 5]);
 
 impl Times {
     fn new() -> Times {
-        Times([Op::Get, Op::Mget, Op::Set, Op::Evalsha, Op::Eval].map(|op| {
-            metrics::histogram!(
-                "db_client_operation_duration_seconds",
-                "db_system_name" => "redis",
-                "db_operation_name" => op.name(),
-            )
-        }))
+        Times([Op::Get, Op::Mget, Op::Set, Op::Evalsha, Op::Eval].map(|op| operation(op.name())))
     }
 
     fn of(&self, op: Op) -> &Histogram {

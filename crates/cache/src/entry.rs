@@ -17,6 +17,7 @@ pub struct InvalidVersion(i64);
 impl Version {
     const HIGHEST: i64 = (1 << 53) - 1;
 
+    /// The number.
     pub fn get(self) -> i64 {
         self.0
     }
@@ -48,49 +49,68 @@ pub struct Loaded {
 /// An entry that was found, in Redis or at the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// The row's version.
     pub version: Version,
+    /// As it was [loaded](Loaded::mark).
     pub mark: u8,
+    /// The bytes that the API answers with.
     pub body: Bytes,
+    /// How this read was answered.
     pub status: CacheStatus,
 }
 
-/// How the cache handled a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the cache handled a request. The order is that of what it cost: of several entries, the greatest says what the whole cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CacheStatus {
     /// Answered from Redis.
     Hit,
+    /// Redis is out of reach; answered from this process's own layer, at most a second old.
+    HitLocal,
     /// Answered from Redis with an entry past its soft expiry, which is refreshed behind the answer (RFC 5861).
     HitStale,
     /// Answered from Redis with an entry that should have been reloaded, and could not be (RFC 5861).
     HitOnError,
-    /// Redis is out of reach; answered from this process's own layer, at most a second old.
-    HitLocal,
-    /// Loaded, and stored for the next reader.
-    Stored,
-    /// Loaded, and not stored: something newer is known, or it is too large.
-    Missed,
-    /// Shared what another reader of this process loaded or got.
-    Collapsed,
     /// Another process loaded and stored it meanwhile.
-    Awaited,
-    /// Loaded, because Redis did not answer.
-    Bypassed,
+    Awaited(Forward),
+    /// Shared what another reader of this process loaded or got.
+    Collapsed(Forward),
+    /// Loaded, and stored for the next reader.
+    Stored(Forward),
+    /// Loaded, and not stored: something newer is known, it is too large, or Redis did not help.
+    Loaded(Forward),
+}
+
+/// Why the source was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Forward {
+    /// There was no entry.
+    Miss,
+    /// There was one, too old to be answered without asking.
+    Stale,
+    /// Redis did not help, or another release's entry was there, which this one leaves alone.
+    Bypass,
 }
 
 impl CacheStatus {
-    /// The value of a `Cache-Status` header (RFC 9211).
-    pub fn header_value(self) -> &'static str {
-        match self {
-            CacheStatus::Hit => "plumbline; hit",
-            CacheStatus::HitStale => "plumbline; hit; detail=stale-while-revalidate",
-            CacheStatus::HitOnError => "plumbline; hit; detail=stale-if-error",
-            CacheStatus::HitLocal => "plumbline; hit; detail=local",
-            CacheStatus::Stored => "plumbline; fwd=miss; stored",
-            CacheStatus::Missed => "plumbline; fwd=miss",
-            CacheStatus::Collapsed => "plumbline; fwd=miss; collapsed",
-            CacheStatus::Awaited => "plumbline; fwd=miss; collapsed; detail=elsewhere",
-            CacheStatus::Bypassed => "plumbline; fwd=bypass",
-        }
+    /// The value of a `Cache-Status` header (RFC 9211) in which the cache is called `cache`, a token.
+    pub fn header_value(self, cache: &str) -> String {
+        let (forward, rest) = match self {
+            CacheStatus::Hit => (None, ""),
+            CacheStatus::HitLocal => (None, "; detail=local"),
+            CacheStatus::HitStale => (None, "; detail=stale-while-revalidate"),
+            CacheStatus::HitOnError => (None, "; detail=stale-if-error"),
+            CacheStatus::Awaited(forward) => (Some(forward), "; collapsed; detail=elsewhere"),
+            CacheStatus::Collapsed(forward) => (Some(forward), "; collapsed"),
+            CacheStatus::Stored(forward) => (Some(forward), "; stored"),
+            CacheStatus::Loaded(forward) => (Some(forward), ""),
+        };
+        let how = match forward {
+            None => "hit",
+            Some(Forward::Miss) => "fwd=miss",
+            Some(Forward::Stale) => "fwd=stale",
+            Some(Forward::Bypass) => "fwd=bypass",
+        };
+        format!("{cache}; {how}{rest}")
     }
 }
 
@@ -139,7 +159,7 @@ const ABSENT: u8 = 1;
 /// An entry as Redis holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
-    /// At least 0: an absence may have no version.
+    /// At least 0, which is an absence's alone: it may have no version.
     pub(crate) version: i64,
     /// When its lease was taken, before its load began: Redis time, ms.
     pub(crate) loaded_at: u64,
@@ -160,7 +180,7 @@ pub(crate) enum Content {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
     Entry(Stored),
-    /// Cut short, or of an older release.
+    /// Cut short, without a version, or of an older release.
     Garbage,
     /// Of a newer release, which is being rolled out.
     Newer,
@@ -184,16 +204,21 @@ impl Stored {
         bytes
     }
 
-    /// The body is not copied.
+    /// The body is not copied. The scripts take the same for garbage: what was taken for an entry there, and not here, would be
+    /// loaded past the lease until it ends.
     pub(crate) fn decode(schema: u16, bytes: Vec<u8>) -> Decoded {
-        let Some((frozen, _)) = bytes.split_first_chunk::<2>() else {
+        let Some((frozen, _)) = bytes.split_first_chunk::<10>() else {
             return Decoded::Garbage;
         };
-        let found = u16::from_be_bytes(*frozen);
-        if found > schema {
+        let (found, version) = frozen.split_at(2);
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        if number(version) > Version::HIGHEST.unsigned_abs() {
+            return Decoded::Garbage;
+        }
+        if number(found) > u64::from(schema) {
             return Decoded::Newer;
         }
-        let (true, Some(header)) = (found == schema, Header::of(&bytes)) else {
+        let (true, Some(header)) = (number(found) == u64::from(schema), Header::of(&bytes)) else {
             return Decoded::Garbage;
         };
         let content = if header.is_absent() {
@@ -249,6 +274,45 @@ mod tests {
         assert_eq!(Stored::decode(4, bytes), Decoded::Garbage);
         assert_eq!(Stored::decode(3, vec![0, 3, 0]), Decoded::Garbage);
         assert_eq!(Stored::decode(3, vec![]), Decoded::Garbage);
+    }
+
+    #[test]
+    fn a_status_is_a_header_s_value() {
+        for (status, expected) in [
+            (CacheStatus::Hit, "shop; hit"),
+            (CacheStatus::HitOnError, "shop; hit; detail=stale-if-error"),
+            (CacheStatus::Stored(Forward::Stale), "shop; fwd=stale; stored"),
+            (CacheStatus::Loaded(Forward::Bypass), "shop; fwd=bypass"),
+            (
+                CacheStatus::Awaited(Forward::Miss),
+                "shop; fwd=miss; collapsed; detail=elsewhere",
+            ),
+        ] {
+            assert_eq!(status.header_value("shop"), expected);
+        }
+    }
+
+    #[test]
+    fn what_has_no_version_is_garbage_also_in_a_higher_schema() {
+        for (version, schema, expected) in [
+            (0, 1, Decoded::Garbage),
+            (-1, 1, Decoded::Garbage),
+            (1 << 53, 1, Decoded::Garbage),
+            (i64::MAX, 2, Decoded::Garbage),
+            (0, 2, Decoded::Newer),
+        ] {
+            let stored = Stored {
+                version,
+                loaded_at: 1,
+                soft_expiry: 2,
+                cost: Duration::ZERO,
+                content: Content::Present {
+                    mark: 0,
+                    body: Bytes::new(),
+                },
+            };
+            assert_eq!(Stored::decode(1, stored.encode(schema)), expected, "{version}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use self::lease::{Lease, Leased};
 use crate::bulkhead::Permit;
 use crate::clock::millis;
-use crate::entry::{CacheStatus, Content, Loaded, Stored};
+use crate::entry::{CacheStatus, Content, Forward, Loaded, Stored};
 use crate::flight::Pilot;
 use crate::key::Keys;
 use crate::namespace::{Cause, Inner, Source, TOO_LARGE, Unavailable};
@@ -25,18 +25,55 @@ pub(crate) type Landing = Result<Fetched, Unavailable>;
 pub(crate) struct Fetched {
     pub(crate) version: i64,
     pub(crate) content: Content,
-    pub(crate) status: CacheStatus,
+    pub(crate) how: How,
+}
+
+/// How a flight got what it lands with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Loaded and stored.
+    Stored,
+    /// Loaded, and Redis refused it or did not answer.
+    Loaded,
+    /// Loaded without asking Redis for a lease, or in vain.
+    Bypassed,
+    /// Another process had stored it.
+    Awaited,
 }
 
 /// Why a flight takes off.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Errand {
-    /// Somebody waits. `seen` is the soft expiry of the entry that will not do; 0 for none.
-    Miss { seen: u64 },
+    /// Somebody waits, whose request has this `budget`. `seen` is the soft expiry of the entry that will not do; 0 for none.
+    Miss { seen: u64, budget: Duration },
     /// Nobody waits: an entry was answered, and is to be replaced.
     Refresh { seen: u64, why: &'static str },
     /// Somebody waits, and Redis cannot help or must not be written to.
     Apart { why: &'static str },
+}
+
+impl Errand {
+    fn forward(self) -> Forward {
+        match self {
+            Errand::Miss { seen: 0, .. } | Errand::Apart { why: TOO_LARGE } => Forward::Miss,
+            Errand::Miss { .. } | Errand::Refresh { .. } => Forward::Stale,
+            Errand::Apart { .. } => Forward::Bypass,
+        }
+    }
+
+    /// What to tell who came with it, and got what a flight got `how`. `leads`: the flight was begun for him.
+    pub(crate) fn status(self, how: How, leads: bool) -> CacheStatus {
+        let forward = match how {
+            How::Bypassed => Forward::Bypass,
+            How::Stored | How::Loaded | How::Awaited => self.forward(),
+        };
+        match how {
+            How::Awaited => CacheStatus::Awaited(forward),
+            _ if !leads => CacheStatus::Collapsed(forward),
+            How::Stored => CacheStatus::Stored(forward),
+            How::Loaded | How::Bypassed => CacheStatus::Loaded(forward),
+        }
+    }
 }
 
 /// Pauses of who waits for another's lease.
@@ -61,13 +98,16 @@ pub(crate) async fn fly<S: Source>(
             keys: &keys,
         };
         next = match errand {
-            Errand::Miss { seen } => round.contend(pilot, seen).await,
+            Errand::Miss { seen, budget } => round.contend(pilot, seen, budget).await,
             Errand::Refresh { seen, why } => round.refresh(pilot, seen, why).await,
             Errand::Apart { why } => round.load_apart(pilot, why).await,
         };
         // Who joined too late for this round has seen nothing.
         if let Errand::Miss { .. } | Errand::Refresh { .. } = errand {
-            errand = Errand::Miss { seen: 0 };
+            errand = Errand::Miss {
+                seen: 0,
+                budget: namespace.policy.request_budget,
+            };
         }
     }
 }
@@ -80,12 +120,13 @@ struct Round<'a, S: Source> {
 
 impl<S: Source> Round<'_, S> {
     /// Leases, waiting for others' leases, and loads.
-    async fn contend(&self, pilot: Flying, mut seen: u64) -> Option<Flying> {
+    async fn contend(&self, pilot: Flying, mut seen: u64, budget: Duration) -> Option<Flying> {
+        // Not his budget: others wait with him, and who has no time left goes away by himself.
         let deadline = Instant::now() + self.namespace.policy.request_budget;
         let mut pause = POLL.0;
         loop {
             let sent = pilot.sending();
-            match self.lease(seen, sent).await {
+            match self.lease(seen, sent, budget).await {
                 Ok(Leased::Won(lease)) => return self.load_for_all(pilot, lease).await,
                 Ok(Leased::Fresh(stored)) => {
                     let now = self.namespace.core.link.clock.now();
@@ -115,7 +156,8 @@ impl<S: Source> Round<'_, S> {
     /// Replaces an entry that still can be answered: only when that is nobody else's turn, and costs nobody time.
     async fn refresh(&self, pilot: Flying, seen: u64, why: &'static str) -> Option<Flying> {
         let sent = pilot.sending();
-        match self.lease(seen, sent).await {
+        let budget = self.namespace.policy.request_budget;
+        match self.lease(seen, sent, budget).await {
             Ok(Leased::Won(lease)) => match self.namespace.core.bulkhead.enter_now() {
                 Some(permit) => self.load(pilot, lease, permit, why).await,
                 None => {
@@ -159,17 +201,16 @@ impl<S: Source> Round<'_, S> {
         if stored.size() > self.namespace.policy.largest_body {
             self.is_large();
             self.release(&lease).await;
-            return pilot.land(&Ok(Fetched::of(stored, CacheStatus::Missed)), lease.sent);
+            return pilot.land(&Ok(Fetched::of(stored, How::Loaded)), lease.sent);
         }
         let populate = pilot.sending();
         match self.populate(&lease, &stored).await {
             Ok(true) => {
                 self.namespace.pace.stored(started.elapsed());
-                pilot.land(&Ok(Fetched::of(stored, CacheStatus::Stored)), populate)
+                pilot.land(&Ok(Fetched::of(stored, How::Stored)), populate)
             }
             // Nothing in Redis vouches for it: only for those who wanted it before the lease.
-            Ok(false) => pilot.land(&Ok(Fetched::of(stored, CacheStatus::Missed)), lease.sent),
-            Err(_) => pilot.land(&Ok(Fetched::of(stored, CacheStatus::Bypassed)), lease.sent),
+            Ok(false) | Err(_) => pilot.land(&Ok(Fetched::of(stored, How::Loaded)), lease.sent),
         }
     }
 
@@ -198,15 +239,15 @@ impl<S: Source> Round<'_, S> {
                 .local
                 .insert(&self.keys.data, started, (version, content.clone()));
         }
-        let status = match why {
-            TOO_LARGE => CacheStatus::Missed,
-            _ => CacheStatus::Bypassed,
+        let how = match why {
+            TOO_LARGE => How::Loaded,
+            _ => How::Bypassed,
         };
         pilot.land(
             &Ok(Fetched {
                 version,
                 content,
-                status,
+                how,
             }),
             load,
         )
@@ -291,15 +332,15 @@ impl Stored {
 }
 
 impl Fetched {
-    fn of(stored: Stored, status: CacheStatus) -> Fetched {
+    fn of(stored: Stored, how: How) -> Fetched {
         Fetched {
             version: stored.version,
             content: stored.content,
-            status,
+            how,
         }
     }
 
     fn awaited(stored: Stored) -> Fetched {
-        Fetched::of(stored, CacheStatus::Awaited)
+        Fetched::of(stored, How::Awaited)
     }
 }

@@ -11,6 +11,12 @@ impl<T: Display + Clone + Send + Sync + 'static> Key for T {}
 /// The longest Redis key. Redis takes 512 MB, compares and stores every byte; nothing that names a row needs more.
 pub(crate) const LONGEST: usize = 256;
 
+/// Whether it may stand in a key beside braces and colons, which have a meaning there.
+pub(crate) fn is_plain(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    text.len() <= 40 && text.bytes().all(plain)
+}
+
 /// The two Redis keys of an entry. The braces put both into one slot of a cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
 mod args;
 mod audit;
@@ -22,8 +23,9 @@ mod tail;
 mod verdict;
 mod watermark;
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use deadpool_redis::redis::Cmd;
@@ -33,14 +35,15 @@ use tokio::time::Instant;
 pub use args::{CacheArgs, Redis, RedisUrl, Unusable};
 pub use cli::Command;
 pub use collection::{Collection, Pages};
-pub use entry::{CacheStatus, Entry, InvalidVersion, Loaded, Version};
+pub use entry::{CacheStatus, Entry, Forward, InvalidVersion, Loaded, Version};
 pub use key::Key;
 pub use namespace::{Cause, LoadError, Lookup, Namespace, Source, Unavailable};
-pub use policy::Policy;
+pub use policy::{MEMORY, Policy};
 pub use tail::{Identity, Seen, Tail, TailError};
 
 use bulkhead::Bulkhead;
 use connection::{Dialer, Link, Op};
+use key::is_plain;
 use watermark::Watermark;
 
 /// A process's cache: its connection to Redis and what its namespaces share. Cheap to clone.
@@ -58,6 +61,16 @@ pub(crate) struct Core {
     pub(crate) scope: String,
     pub(crate) audit_every: u32,
     pub(crate) runtime: Handle,
+    /// The namespaces' names.
+    declared: Mutex<HashSet<&'static str>>,
+}
+
+/// A namespace that the code declares wrongly.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cache's namespace {name:?}: {fault}")]
+pub struct Misdeclared {
+    name: &'static str,
+    fault: String,
 }
 
 /// How often the watermark is looked at.
@@ -83,24 +96,55 @@ impl Cache {
             scope: args.cache_scope.clone(),
             audit_every: args.cache_audit_every,
             runtime: Handle::current(),
+            declared: Mutex::default(),
         });
         tokio::spawn(watch(Arc::downgrade(&core)));
         Ok(Cache { core, dialer })
     }
 
-    /// The entries that `source` loads. Declare each [`Source::NAMESPACE`] once.
-    pub fn namespace<S: Source>(&self, source: S, policy: Policy) -> Namespace<S> {
-        Namespace::new(Arc::clone(&self.core), source, policy)
+    /// The entries that `source` loads.
+    ///
+    /// # Errors
+    /// When [`Source::NAMESPACE`] is no name (1 to 40 letters, digits, `-`, `_` and `.`) or another namespace's of this cache, or
+    /// a value of `policy` cannot be right.
+    pub fn namespace<S: Source>(&self, source: S, policy: Policy) -> Result<Namespace<S>, Misdeclared> {
+        self.core.declare(S::NAMESPACE, &policy)?;
+        Ok(Namespace::new(Arc::clone(&self.core), source, policy))
     }
 
-    /// The pages that `pages` loads. Declare each [`Pages::NAMESPACE`] once.
-    pub fn collection<P: Pages>(&self, pages: P, policy: Policy) -> Collection<P> {
-        Collection::new(Arc::clone(&self.core), pages, policy)
+    /// The pages that `pages` loads.
+    ///
+    /// # Errors
+    /// As [`Cache::namespace`].
+    pub fn collection<P: Pages>(&self, pages: P, policy: Policy) -> Result<Collection<P>, Misdeclared> {
+        self.core.declare(P::NAMESPACE, &policy)?;
+        Ok(Collection::new(Arc::clone(&self.core), pages, policy))
     }
 
     /// For whoever re-applies invalidations: a connection of its own.
     pub fn tail(&self) -> Tail {
         Tail::new(self.dialer.clone(), self.core.scope.clone())
+    }
+}
+
+impl Core {
+    fn declare(&self, name: &'static str, policy: &Policy) -> Result<(), Misdeclared> {
+        let misdeclared = |fault: String| Err(Misdeclared { name, fault });
+        if name.is_empty() || !is_plain(name) {
+            return misdeclared("a name is 1 to 40 letters, digits, '-', '_' and '.'".to_owned());
+        }
+        if let Some(fault) = policy.fault() {
+            return misdeclared(fault);
+        }
+        // Two sources of the same entries would each answer with what the other stored.
+        let mut declared = self
+            .declared
+            .lock()
+            .expect("nothing panics while it holds the lock");
+        if !declared.insert(name) {
+            return misdeclared("it is declared twice".to_owned());
+        }
+        Ok(())
     }
 }
 

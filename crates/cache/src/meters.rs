@@ -1,7 +1,10 @@
 //! A namespace's metrics, looked up once: a lookup by name costs more than the count. Labels are names from the code,
 //! never from a request.
 
-use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics::{
+    Counter, Histogram, SharedString, counter, describe_counter, describe_gauge, describe_histogram,
+    histogram,
+};
 
 pub(crate) struct Meters {
     namespace: &'static str,
@@ -24,6 +27,9 @@ impl Meters {
     pub(crate) fn new(namespace: &'static str) -> Meters {
         let requests =
             |result| counter!("cache_requests_total", "namespace" => namespace, "result" => result);
+        for result in ["match", "changed", "mismatch"] {
+            counter!("cache_audits_total", "namespace" => namespace, "result" => result).absolute(0);
+        }
         Meters {
             namespace,
             requests: Requests {
@@ -62,8 +68,20 @@ impl Meters {
     }
 }
 
-/// What each metric means; call it once.
+/// How long commands of this name take, from sending one to its reply.
+pub(crate) fn operation(name: impl Into<SharedString>) -> Histogram {
+    histogram!(
+        "db_client_operation_duration_seconds",
+        "db_system_name" => "redis",
+        "db_operation_name" => name.into(),
+    )
+}
+
+/// What each metric means; call it once. What an alert waits for is 0 from then on: the first of what had no series is no increase.
 pub(crate) fn describe() {
+    for name in ["cache_loads_shed_total", "cache_reapplies_total"] {
+        counter!(name).absolute(0);
+    }
     describe_counter!(
         "cache_requests_total",
         "Reads, by how they were answered: fresh, early (and refreshed behind), stale, negative, miss, error (Redis did not answer)."
@@ -74,7 +92,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "cache_loads_total",
-        "Loads from the source, by reason: miss, early, stale, bypass (Redis did not help), newer (another release's entry), key_too_long, audit."
+        "Loads from the source, by reason: miss, early, stale, bypass (Redis did not help), newer (another release's entry), too_large, key_too_long, audit."
     );
     describe_histogram!("cache_load_duration_seconds", "How long loads take.");
     describe_counter!(

@@ -44,6 +44,7 @@ pub type LoadError = anyhow::Error;
 /// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
+    /// It exists.
     Found(Entry),
     /// The source has no such entry.
     Absent,
@@ -52,8 +53,10 @@ pub enum Lookup {
 /// The source did not answer, and nothing that may be served is cached. Redis alone never causes this.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unavailable {
+    /// The source's own error.
     #[error("loading failed")]
     Failed(#[source] Cause),
+    /// It took longer than [`Policy::load_limit`], or others' leases did not end in time.
     #[error("loading took too long")]
     TooSlow,
     /// More loads are wanted than the database is given. Come back in a second.
@@ -66,7 +69,11 @@ pub enum Unavailable {
 pub struct Cause(Arc<LoadError>);
 
 /// The entries of one source; cheap to clone.
-pub struct Namespace<S: Source>(pub(crate) Arc<Inner<S>>);
+pub struct Namespace<S: Source> {
+    pub(crate) inner: Arc<Inner<S>>,
+    /// What a request has left that reads.
+    budget: Duration,
+}
 
 pub(crate) struct Inner<S> {
     pub(crate) core: Arc<Core>,
@@ -92,7 +99,8 @@ pub(crate) const TOO_LARGE: &str = "too_large";
 
 impl<S: Source> Namespace<S> {
     pub(crate) fn new(core: Arc<Core>, source: S, policy: Policy) -> Namespace<S> {
-        Namespace(Arc::new(Inner {
+        let budget = policy.request_budget;
+        let inner = Arc::new(Inner {
             core,
             source,
             policy,
@@ -102,7 +110,18 @@ impl<S: Source> Namespace<S> {
             local: Recent::new(SECOND),
             large: Recent::new(REMEMBER_LARGE),
             meters: Meters::new(S::NAMESPACE),
-        }))
+        });
+        Namespace { inner, budget }
+    }
+
+    /// The same entries, for a request that has so much time left. A lease that it takes lives at most half of that, and at least
+    /// 250 ms.
+    #[must_use]
+    pub fn within(&self, left: Duration) -> Namespace<S> {
+        Namespace {
+            inner: Arc::clone(&self.inner),
+            budget: left,
+        }
     }
 
     /// The entry from Redis, otherwise from the source: one round trip on a hit.
@@ -110,20 +129,35 @@ impl<S: Source> Namespace<S> {
     /// # Errors
     /// When it has to be loaded and that fails, and nothing older may be served instead.
     pub async fn get(&self, key: &S::Key) -> Result<Lookup, Unavailable> {
-        let inner = &self.0;
+        let inner = &self.inner;
         let Some(data) = data(&inner.core.scope, S::NAMESPACE, key) else {
             return inner.get_unstorable(key).await;
         };
         let found = inner.core.link.run(Op::Get, &Cmd::get(&data)).await;
-        inner.answer(key, data, found).await
+        inner.answer(key, data, found, self.budget).await
     }
 
     /// Many entries in one round trip (in a cluster one for each slot), in the order of `keys`.
     ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use cache::{Lookup, Namespace, Source, Unavailable};
+    ///
+    /// /// Of those that exist.
+    /// async fn bodies<S: Source>(entries: &Namespace<S>, keys: &[S::Key]) -> Result<Vec<Bytes>, Unavailable> {
+    ///     let found = entries.get_many(keys).await?.into_iter();
+    ///     let bodies = found.filter_map(|lookup| match lookup {
+    ///         Lookup::Found(entry) => Some(entry.body),
+    ///         Lookup::Absent => None,
+    ///     });
+    ///     Ok(bodies.collect())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// As [`Namespace::get`], for the first entry that fails.
     pub async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Lookup>, Unavailable> {
-        let inner = &self.0;
+        let inner = &self.inner;
         let texts: Option<Vec<String>> = keys
             .iter()
             .map(|key| data(&inner.core.scope, S::NAMESPACE, key))
@@ -144,7 +178,7 @@ impl<S: Source> Namespace<S> {
             .iter()
             .zip(texts)
             .zip(found)
-            .map(|((key, data), found)| inner.answer(key, data, found));
+            .map(|((key, data), found)| inner.answer(key, data, found, self.budget));
         try_join_all(answers).await
     }
 
@@ -155,7 +189,7 @@ impl<S: Source> Namespace<S> {
     /// [`Namespace::reapply`] does, the older entry is served at most until its TTL ends, and at most for the staleness
     /// bound while nobody publishes a watermark.
     pub async fn invalidate(&self, key: &S::Key, version: Version) {
-        let inner = &self.0;
+        let inner = &self.inner;
         let Some(keys) = Keys::of(&inner.core.scope, S::NAMESPACE, key) else {
             return;
         };
@@ -178,8 +212,9 @@ impl<S: Source> Namespace<S> {
 
     /// From the source alone, shared with those who ask at the same time, when Redis cannot help.
     pub(crate) async fn get_apart(&self, key: &S::Key) -> Result<Lookup, Unavailable> {
-        let data = data(&self.0.core.scope, S::NAMESPACE, key).unwrap_or_else(|| key.to_string());
-        self.0.answer(key, data, Err(Unreachable::Down)).await
+        let data = data(&self.inner.core.scope, S::NAMESPACE, key).unwrap_or_else(|| key.to_string());
+        let found = Err(Unreachable::Down);
+        self.inner.answer(key, data, found, self.budget).await
     }
 }
 
@@ -190,6 +225,7 @@ impl<S: Source> Inner<S> {
         key: &S::Key,
         data: String,
         found: Result<Option<Vec<u8>>, Unreachable>,
+        budget: Duration,
     ) -> Result<Lookup, Unavailable> {
         let requests = &self.meters.requests;
         if found.is_ok() {
@@ -202,7 +238,7 @@ impl<S: Source> Inner<S> {
                 requests.miss.increment(1);
                 let errand = match self.large.get(&data) {
                     Some(()) => Errand::Apart { why: TOO_LARGE },
-                    None => Errand::Miss { seen: 0 },
+                    None => Errand::Miss { seen: 0, budget },
                 };
                 return self.fetch(key, data, errand).await;
             }
@@ -241,7 +277,7 @@ impl<S: Source> Inner<S> {
                 self.refresh_behind(key, data, Errand::Refresh { seen, why: "stale" });
                 Ok(lookup(stored.version, stored.content, CacheStatus::HitStale))
             }
-            Verdict::Expired => match self.fetch(key, data, Errand::Miss { seen }).await {
+            Verdict::Expired => match self.fetch(key, data, Errand::Miss { seen, budget }).await {
                 Ok(lookup) => {
                     requests.miss.increment(1);
                     Ok(lookup)
@@ -281,10 +317,7 @@ impl<S: Source> Inner<S> {
         let landed = joined.await;
         // Only a panic of this crate's own, or the end of the runtime, loses a flight.
         let fetched = landed.unwrap_or(Err(Unavailable::TooSlow))?;
-        let status = match fetched.status {
-            CacheStatus::Stored | CacheStatus::Missed if !leads => CacheStatus::Collapsed,
-            status => status,
-        };
+        let status = errand.status(fetched.how, leads);
         Ok(lookup(fetched.version, fetched.content, status))
     }
 
@@ -355,7 +388,7 @@ impl std::error::Error for Cause {
 
 impl<S: Source> Clone for Namespace<S> {
     fn clone(&self) -> Self {
-        Namespace(Arc::clone(&self.0))
+        self.within(self.budget)
     }
 }
 

@@ -24,8 +24,9 @@ pub struct Policy {
     pub eagerness: f64,
     /// How long a load may take before it is cancelled. 5 s: no reader waits longer.
     pub load_limit: Duration,
-    /// The budget of the requests that read. A lease lives at most half of it, so that a reader who waits for a lease
-    /// whose holder died still has time to load. 10 s.
+    /// The budget of requests that do not say theirs by [`Namespace::within`](crate::Namespace::within), and of refreshes behind an
+    /// answer. A lease lives at most half of it, so that a reader who waits for a lease whose holder died still has time to load.
+    /// 10 s.
     pub request_budget: Duration,
     /// The largest body that is stored; larger ones are passed through. 1 MiB: one such reply already keeps Redis's one
     /// thread, and everybody's commands behind it, for a millisecond.
@@ -48,10 +49,16 @@ impl Default for Policy {
     }
 }
 
+/// Redis's own limit is 512 MiB; the header has its place too.
+const LARGEST_BODY: usize = 511 * 1024 * 1024;
 /// A lease shorter than this would end because of a pause of the process rather than of a load.
 const SHORTEST_LEASE: Duration = Duration::from_millis(250);
 /// The longest lease, and so the longest that a crash of its holder keeps a key from being loaded.
 pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(5);
+/// The longest that an entry may exist in Redis, with a margin for clocks: what was committed before that is in no entry. So far a
+/// tail has to look back when Redis lost invalidations.
+pub const MEMORY: Duration = Duration::from_secs(10 * 60);
+const MARGIN: Duration = Duration::from_secs(60);
 /// How long a control key lives: longer than any lease, so that it never expires under a populate in flight.
 pub(crate) const CONTROL_TTL: Duration = Duration::from_secs(60);
 
@@ -69,16 +76,58 @@ impl Policy {
         self.soft_ttl.mul_f64(1.0 + self.jitter) + self.stale_while_revalidate.max(self.stale_if_error)
     }
 
+    /// What cannot be right, in words that name the field and its limits.
+    pub(crate) fn fault(&self) -> Option<String> {
+        const MS: Duration = Duration::from_millis(1);
+        let times = [
+            ("soft_ttl", self.soft_ttl, MS..=MEMORY),
+            (
+                "stale_while_revalidate",
+                self.stale_while_revalidate,
+                Duration::ZERO..=MEMORY,
+            ),
+            ("stale_if_error", self.stale_if_error, Duration::ZERO..=MEMORY),
+            ("negative_ttl", self.negative_ttl, MS..=MEMORY - MARGIN),
+            // What took longer than a lease is not stored.
+            ("load_limit", self.load_limit, MS..=LONGEST_LEASE),
+            // With less, the shortest lease would be more than half of it.
+            ("request_budget", self.request_budget, SHORTEST_LEASE * 2..=MEMORY),
+        ];
+        for (field, time, limits) in times {
+            if !limits.contains(&time) {
+                let (least, most) = limits.into_inner();
+                return Some(format!("{field} is {time:?}, and must be {least:?} to {most:?}"));
+            }
+        }
+        for (field, number, most) in [("jitter", self.jitter, 0.9), ("eagerness", self.eagerness, 1e6)] {
+            if !(0.0..=most).contains(&number) {
+                return Some(format!("{field} is {number}, and must be 0 to {most}"));
+            }
+        }
+        if !(1..=LARGEST_BODY).contains(&self.largest_body) {
+            let size = self.largest_body;
+            return Some(format!("largest_body is {size}, and must be 1 to {LARGEST_BODY}"));
+        }
+        let (hard, most) = (self.hard_ttl(), MEMORY - MARGIN);
+        (hard > most).then(|| {
+            format!(
+                "soft_ttl with its jitter, and the longer of stale_while_revalidate and stale_if_error, make {hard:?}, \
+                 and must be at most {most:?}: invalidations that Redis lost are applied again no farther back"
+            )
+        })
+    }
+
     /// `spread` is 0 to 1, at random.
     pub(crate) fn jittered(&self, ttl: Duration, spread: f64) -> Duration {
         ttl.mul_f64(1.0 - self.jitter + 2.0 * self.jitter * spread)
     }
+}
 
-    /// Four times what all but a hundredth of the loads take, within bounds.
-    pub(crate) fn lease_ttl(&self, p99_load: Duration) -> Duration {
-        let longest = LONGEST_LEASE.min(self.request_budget / 2).max(SHORTEST_LEASE);
-        (p99_load * 4).clamp(SHORTEST_LEASE, longest)
-    }
+/// How long a lease lives that a request with this `budget` takes: four times what all but a hundredth of the loads take, within
+/// bounds.
+pub(crate) fn lease_ttl(p99_load: Duration, budget: Duration) -> Duration {
+    let longest = LONGEST_LEASE.min(budget / 2).max(SHORTEST_LEASE);
+    (p99_load * 4).clamp(SHORTEST_LEASE, longest)
 }
 
 #[cfg(test)]
@@ -89,15 +138,54 @@ mod tests {
 
     #[test]
     fn a_lease_is_long_enough_for_a_slow_load_and_short_enough_for_a_crash() {
-        let policy = Policy::default();
-        assert_eq!(policy.lease_ttl(MS), 250 * MS);
-        assert_eq!(policy.lease_ttl(500 * MS), 2000 * MS);
-        assert_eq!(policy.lease_ttl(3000 * MS), 5000 * MS);
-        let hurried = Policy {
-            request_budget: 2000 * MS,
-            ..policy
+        let usual = Policy::default().request_budget;
+        for (p99_load, budget, expected) in [
+            (MS, usual, 250 * MS),
+            (500 * MS, usual, 2000 * MS),
+            (3000 * MS, usual, 5000 * MS),
+            (3000 * MS, 2000 * MS, 1000 * MS),
+            (3000 * MS, Duration::ZERO, 250 * MS),
+        ] {
+            assert_eq!(lease_ttl(p99_load, budget), expected, "{p99_load:?} {budget:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_right_is_refused_by_name() {
+        let check = |change: fn(&mut Policy), expected: &str| {
+            let mut policy = Policy::default();
+            change(&mut policy);
+            let fault = policy.fault().unwrap_or_default();
+            assert!(fault.starts_with(expected), "{expected}: {fault}");
         };
-        assert_eq!(hurried.lease_ttl(3000 * MS), 1000 * MS);
+        for right in [Policy::default(), Policy::pages()] {
+            assert_eq!(right.fault(), None);
+        }
+        check(
+            |policy| policy.soft_ttl = Duration::ZERO,
+            "soft_ttl is 0ns, and must be 1ms to 600s",
+        );
+        check(|policy| policy.soft_ttl = Duration::MAX, "soft_ttl is ");
+        check(|policy| policy.negative_ttl = Duration::ZERO, "negative_ttl is ");
+        check(
+            |policy| policy.stale_while_revalidate = Duration::MAX,
+            "stale_while_",
+        );
+        check(
+            |policy| policy.stale_if_error = Duration::MAX,
+            "stale_if_error is ",
+        );
+        check(|policy| policy.load_limit = 5001 * MS, "load_limit is ");
+        check(|policy| policy.request_budget = 499 * MS, "request_budget is ");
+        check(|policy| policy.jitter = 1.0, "jitter is 1, and must be 0 to 0.9");
+        check(|policy| policy.eagerness = f64::NAN, "eagerness is NaN");
+        check(|policy| policy.eagerness = -1.0, "eagerness is -1");
+        check(|policy| policy.largest_body = 0, "largest_body is 0");
+        // Each by itself may be so long.
+        check(
+            |policy| (policy.soft_ttl, policy.stale_if_error) = (200_000 * MS, 330_000 * MS),
+            "soft_ttl with its jitter",
+        );
     }
 
     #[test]

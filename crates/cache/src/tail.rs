@@ -6,14 +6,15 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Value, cmd, from_redis_value};
+use deadpool_redis::redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisError, Value, cmd, from_redis_value};
 use futures_util::future::{try_join_all, try_join3};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::clock::millis;
 use crate::connection::{Connection, Dialer};
 use crate::entry::Version;
 use crate::key::{Keys, of_cache};
+use crate::meters::operation;
 use crate::namespace::{Namespace, Source};
 use crate::policy::CONTROL_TTL;
 use crate::script::INVALIDATE;
@@ -27,6 +28,27 @@ const PIPELINE: usize = 200;
 const WATERMARK_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// A connection of its own: one, so that who answers [`Tail::look`] is who is written to.
+///
+/// ```
+/// use cache::{Identity, Namespace, Source, Tail, TailError, Version};
+///
+/// /// Applies what was committed since the saved position, unless another Redis answers than the one that was saved with it.
+/// async fn deliver<S: Source>(
+///     tail: &mut Tail,
+///     saved: &Identity,
+///     entries: &Namespace<S>,
+///     committed: &[(S::Key, Version)],
+/// ) -> Result<bool, TailError> {
+///     if tail.look().await?.identity != *saved {
+///         tail.withdraw().await?;
+///         // Save an earlier position together with the new identity, and go on from there.
+///         return Ok(false);
+///     }
+///     entries.reapply(tail, committed).await?;
+///     // Save the position; once it is that of the last commit, `publish`.
+///     Ok(true)
+/// }
+/// ```
 pub struct Tail {
     dialer: Dialer,
     scope: String,
@@ -41,6 +63,7 @@ pub struct Identity(String);
 /// What [`Tail::look`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
+    /// Who answered.
     pub identity: Identity,
     /// The last number that [`Tail::publish`] kept there; `None` when Redis has none.
     pub saves: Option<i64>,
@@ -49,11 +72,13 @@ pub struct Seen {
 /// Redis did not acknowledge; try again.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
+    /// Some of what was sent may have been applied.
     #[error("redis did not answer within {} s", LIMIT.as_secs())]
     TooSlow,
     /// After an error, [`Tail::look`] comes first: it may be another Redis that answers now.
     #[error("there is no connection; look first")]
     NotConnected,
+    /// Redis refused it, or the connection broke.
     #[error("redis did not acknowledge: {0}")]
     Redis(#[from] RedisError),
 }
@@ -80,7 +105,7 @@ impl Tail {
             let (servers, replications, saves) = try_join3(
                 info(connection.clone(), "server"),
                 info(connection.clone(), "replication"),
-                saves.query_async(&mut connection.clone()),
+                send(connection.clone(), &saves),
             )
             .await?;
             let identity = Identity::of(&servers, &replications);
@@ -121,7 +146,7 @@ impl Tail {
 
     pub(crate) async fn run<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, TailError> {
         let reply = self
-            .with(async |connection| command.query_async::<Value>(connection).await)
+            .with(async |connection| send::<Value>(connection.clone(), command).await)
             .await?;
         Ok(from_redis_value(reply).map_err(RedisError::from)?)
     }
@@ -172,7 +197,7 @@ impl<S: Source> Namespace<S> {
     /// # Errors
     /// When it has not; some may be applied, and all of it is to be done again.
     pub async fn reapply(&self, tail: &mut Tail, old: &[(S::Key, Version)]) -> Result<(), TailError> {
-        let inner = &self.0;
+        let inner = &self.inner;
         let commands: Vec<(Keys, Version)> = old
             .iter()
             .filter_map(|(key, version)| Some((Keys::of(&inner.core.scope, S::NAMESPACE, key)?, *version)))
@@ -220,10 +245,9 @@ impl Tail {
     async fn all(&mut self, commands: impl Iterator<Item = Cmd>) -> Result<Vec<String>, TailError> {
         let commands: Vec<Cmd> = commands.collect();
         self.with(async |connection| {
-            let sent = commands.iter().map(|command| {
-                let mut connection = connection.clone();
-                async move { command.query_async::<String>(&mut connection).await }
-            });
+            let sent = commands
+                .iter()
+                .map(|command| send::<String>(connection.clone(), command));
             try_join_all(sent).await
         })
         .await
@@ -235,17 +259,34 @@ async fn info(connection: Connection, section: &str) -> Result<HashMap<String, S
     let mut command = cmd("INFO");
     command.arg(section);
     match connection {
-        Connection::Single(mut connection) => {
-            let info = command.query_async(&mut connection).await?;
+        Connection::Single(_) => {
+            let info = send(connection, &command).await?;
             Ok(HashMap::from([(String::new(), info)]))
         }
         Connection::Cluster(mut connection) => {
             let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-            Ok(from_redis_value(
-                connection.route_command(command, masters).await?,
-            )?)
+            let began = Instant::now();
+            let reply = connection.route_command(command.clone(), masters).await;
+            record(&command, began);
+            Ok(from_redis_value(reply?)?)
         }
     }
+}
+
+async fn send<T: FromRedisValue>(mut connection: Connection, command: &Cmd) -> Result<T, RedisError> {
+    let began = Instant::now();
+    let reply = command.query_async(&mut connection).await;
+    record(command, began);
+    reply
+}
+
+/// Beside the times of the cache's own connection; that of one that is given up is in neither.
+fn record(command: &Cmd, began: Instant) {
+    let name = match command.args_iter().next() {
+        Some(Arg::Simple(name)) => String::from_utf8_lossy(name).into_owned(),
+        _ => return,
+    };
+    operation(name).record(began.elapsed().as_secs_f64());
 }
 
 impl Identity {

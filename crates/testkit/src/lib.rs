@@ -13,6 +13,7 @@ mod judge;
 mod kafka;
 mod produce;
 mod proxy;
+mod redis;
 
 pub use broker::{Broker, Listener};
 pub use certificates::{Authority, Identity};
@@ -24,6 +25,7 @@ pub use judge::{Verdict, Version, judge};
 pub use kafka::{kafka_args, topic, topic_as};
 pub use produce::{produce, produce_as};
 pub use proxy::{Mood, Proxy};
+pub use redis::RedisServer;
 
 fn address(name: &str) -> String {
     std::env::var(name)

@@ -16,6 +16,8 @@ pub enum Mood {
     Silent,
     /// Connections end, also new ones, and what was on its way is lost.
     Closed,
+    /// What is asked arrives, and no answer comes back.
+    Mute,
     /// What the server answers arrives so much later.
     Slow(Duration),
 }
@@ -96,6 +98,10 @@ async fn relay(mut inbound: TcpStream, upstream: String, mut mood: watch::Receiv
             Mood::Open => tokio::select! {
                 _ = mood.changed() => {}
                 _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound) => return,
+            },
+            Mood::Mute => tokio::select! {
+                _ = mood.changed() => {}
+                _ = tokio::io::copy(&mut inbound, &mut outbound) => return,
             },
             Mood::Slow(by) => {
                 let (mut asks, mut answers) = (vec![0; 65_536], vec![0; 65_536]);

@@ -10,7 +10,7 @@ use crate::connection::Unreachable;
 use crate::entry::{Content, Decoded, Stored};
 use crate::flight::Sent;
 use crate::namespace::Source;
-use crate::policy::CONTROL_TTL;
+use crate::policy::{CONTROL_TTL, lease_ttl};
 use crate::script::{LEASE, POPULATE, RELEASE};
 
 /// The right to load an entry and to store it.
@@ -32,10 +32,10 @@ pub(super) enum Leased {
 }
 
 impl<S: Source> Round<'_, S> {
-    pub(super) async fn lease(&self, seen: u64, sent: Sent) -> Result<Leased, Unreachable> {
+    pub(super) async fn lease(&self, seen: u64, sent: Sent, budget: Duration) -> Result<Leased, Unreachable> {
         let namespace = self.namespace;
         let token: [u8; 16] = rand::random();
-        let ttl = namespace.policy.lease_ttl(namespace.pace.p99());
+        let ttl = lease_ttl(namespace.pace.p99(), budget);
         let reply: Vec<Value> = LEASE
             .run(&namespace.core.link, &self.keys.both(), |command| {
                 command.arg(&token[..]).arg(millis(ttl)).arg(seen);

@@ -10,9 +10,10 @@ if #header > 0 then
   local cached = -1
   if #header == 10 then
     local _
-    _, cached = struct.unpack('>I2I8', header)
+    _, cached = struct.unpack('>I2i8', header)
   end
-  if cached < version then
+  -- From 2^53 on it is no version, and nobody's entry.
+  if cached < version or cached >= 2^53 then
     redis.call('DEL', KEYS[1])
     answer = 'applied'
   end

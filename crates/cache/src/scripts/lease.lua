@@ -12,15 +12,20 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local cached = 0
 local header = redis.call('GETRANGE', KEYS[1], 0, 31)
 if #header >= 10 then
-  local schema, version = struct.unpack('>I2I8', header)
-  if schema > tonumber(ARGV[4]) then
-    return { 'newer', now }
-  end
-  cached = version
-  if #header == 32 and schema == tonumber(ARGV[4]) then
-    local soft = struct.unpack('>I8', header, 19)
-    if soft > now and soft ~= tonumber(ARGV[3]) then
-      return { 'data', now, redis.call('GET', KEYS[1]) }
+  local schema, version = struct.unpack('>I2i8', header)
+  -- What has no version is nobody's entry, and is replaced.
+  if version >= 0 and version < 2^53 then
+    if schema > tonumber(ARGV[4]) then
+      return { 'newer', now }
+    end
+    cached = version
+    if #header == 32 and schema == tonumber(ARGV[4]) then
+      local soft, _, flags = struct.unpack('>I8I4B', header, 19)
+      -- Version 0 is an absence's alone.
+      local whole = version > 0 or flags % 2 == 1
+      if soft > now and soft ~= tonumber(ARGV[3]) and whole then
+        return { 'data', now, redis.call('GET', KEYS[1]) }
+      end
     end
   end
 end

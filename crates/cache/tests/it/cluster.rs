@@ -7,6 +7,7 @@ use std::time::Duration;
 use cache::{CacheArgs, Lookup};
 use uuid::Uuid;
 
+use crate::judged::{KEYS, Running};
 use crate::server::Server;
 use crate::shelf::{HIT, STORED, Shelf, found, lasting, process, read, settings, version};
 
@@ -20,6 +21,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("cluster-config-file", "nodes.conf"),
 ];
 
+/// The slots below are the first master's.
+const FIRST: u16 = 16_384 / 3;
+
 impl Ring {
     async fn start() -> Ring {
         let nodes: Vec<Server> = (0..4).map(|_| Server::start(SETTINGS)).collect();
@@ -32,7 +36,7 @@ impl Ring {
             node.ask::<()>(&command);
         }
         for node in &ring.nodes[1..] {
-            let port = node.port.to_string();
+            let port = node.port().to_string();
             ring.nodes[0].ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port]);
         }
         let first = ring.id(0);
@@ -62,12 +66,14 @@ impl Ring {
     fn url(&self) -> String {
         format!(
             "redis-cluster://127.0.0.1:{},127.0.0.1:{}",
-            self.nodes[1].port, self.nodes[2].port
+            self.nodes[1].port(),
+            self.nodes[2].port()
         )
     }
 
-    fn slot(&self, key: Uuid) -> u16 {
-        let key = format!("c1:{{shelf:{key}}}:d");
+    /// Of an entry: `shelf:7`.
+    fn slot(&self, entry: &str) -> u16 {
+        let key = format!("c1:{{{entry}}}:d");
         self.nodes[1].ask(&["CLUSTER", "KEYSLOT", &key])
     }
 
@@ -77,7 +83,7 @@ impl Ring {
         let slot = slot.to_string();
         self.nodes[to].ask::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]);
         self.nodes[from].ask::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]);
-        let port = self.nodes[to].port.to_string();
+        let port = self.nodes[to].port().to_string();
         loop {
             let keys: Vec<String> = self.nodes[from].ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "10"]);
             if keys.is_empty() {
@@ -109,7 +115,7 @@ async fn a_cluster_keeps_the_promises_through_a_migration_and_a_failover() {
         assert_eq!(read(&shelf, *key).await, found(1, "mug", STORED));
     }
     for lookup in shelf.get_many(&keys).await.unwrap() {
-        assert!(matches!(lookup, Lookup::Found(entry) if entry.status.header_value() == HIT));
+        assert!(matches!(lookup, Lookup::Found(entry) if entry.status == HIT));
     }
     let mut tail = cache.tail();
     let before = tail.look().await.unwrap().identity;
@@ -130,8 +136,9 @@ async fn a_cluster_keeps_the_promises_through_a_migration_and_a_failover() {
     });
 
     // A slot of the first master moves to the second, entry and floor with it.
-    let moved = *keys.iter().find(|key| ring.slot(**key) < 16_384 / 3).unwrap();
-    let slot = ring.slot(moved);
+    let slot = |key: &Uuid| ring.slot(&format!("shelf:{key}"));
+    let moved = *keys.iter().find(|key| slot(key) < FIRST).unwrap();
+    let slot = slot(&moved);
     ring.migrate(slot, 0, 1);
     rows.put(moved, 2, "cup");
     shelf.reapply(&mut tail, &[(moved, version(2))]).await.unwrap();
@@ -171,4 +178,55 @@ async fn a_cluster_keeps_the_promises_through_a_migration_and_a_failover() {
     for key in keys.iter() {
         assert_eq!(read(&shelf, *key).await.unwrap().0, 3);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_read_is_older_than_an_applied_invalidation_through_migrations_and_a_failover() {
+    let mut ring = Ring::start().await;
+    let patient = CacheArgs {
+        redis_command_timeout: Duration::from_secs(1),
+        ..settings(&ring.url())
+    };
+    let running = Running::start(&patient, false).await;
+    let run = Arc::clone(&running.run);
+    let slots: Vec<(usize, u16)> = (0..KEYS)
+        .map(|key| (key, ring.slot(&format!("history:{key}"))))
+        .collect();
+    let of_first: Vec<_> = slots.iter().filter(|(_, slot)| *slot < FIRST).collect();
+    assert!(of_first.len() >= 2, "{of_first:?}");
+    running.go_on_for(2_000).await;
+
+    // The first master's slots move to the second, and back.
+    for (from, to) in [(0, 1), (1, 0)] {
+        for (_, slot) in &of_first {
+            tokio::task::block_in_place(|| ring.migrate(*slot, from, to));
+            running.go_on_for(100).await;
+        }
+    }
+    let moved = run.reads.load(Ordering::SeqCst);
+    assert_eq!(run.rewinds.load(Ordering::SeqCst), 0, "nothing was lost");
+
+    // It dies, and its replica takes over, without what it had not been told yet.
+    for (key, _) in &of_first {
+        run.lossy[*key].store(true, Ordering::SeqCst);
+    }
+    ring.nodes[0].kill();
+    testkit::eventually("all was applied again", async || {
+        (run.rewinds.load(Ordering::SeqCst) > 0).then_some(())
+    })
+    .await;
+    for (key, _) in &of_first {
+        run.lossy[*key].store(false, Ordering::SeqCst);
+    }
+    running.go_on_for(2_000).await;
+    running.end().await;
+    let [reads, batches, stale, excused, failed] =
+        [&run.reads, &run.batches, &run.stale, &run.excused, &run.failed]
+            .map(|count| count.load(Ordering::SeqCst));
+    eprintln!(
+        "{reads} reads, {moved} of them until all slots had moved; {batches} batches; {stale} stale, {excused} of what may be lost, \
+         {failed} failed"
+    );
+    assert!(batches > 0);
+    assert_eq!((stale, failed), (0, 0));
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use cache::{Collection, LoadError, Pages, Policy};
+use cache::{CacheStatus, Collection, LoadError, Pages, Policy};
 
 use crate::server::Server;
 use crate::shelf::{HIT, STORED, process, settings};
@@ -35,9 +35,9 @@ impl Pages for Numbers {
     }
 }
 
-async fn read(list: &Collection<Numbers>, page: usize) -> (Vec<u8>, &'static str) {
+async fn read(list: &Collection<Numbers>, page: usize) -> (Vec<u8>, CacheStatus) {
     let entry = list.get(&page).await.unwrap();
-    (entry.body.to_vec(), entry.status.header_value())
+    (entry.body.to_vec(), entry.status)
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_page_is_cached_until_the_list_changes() {
     let server = Server::start(&[]);
     let numbers = Numbers::default();
     let cache = process(&settings(&server.url())).await;
-    let list = cache.collection(numbers.clone(), Policy::pages());
+    let list = cache.collection(numbers.clone(), Policy::pages()).unwrap();
     numbers.push(1);
     assert_eq!(read(&list, 2).await, (vec![1], STORED));
     assert_eq!(read(&list, 2).await, (vec![1], HIT));
@@ -69,7 +69,8 @@ async fn a_list_that_redis_forgot_does_not_come_back_with_old_pages() {
     let numbers = Numbers::default();
     let list = process(&settings(&server.url()))
         .await
-        .collection(numbers.clone(), Policy::pages());
+        .collection(numbers.clone(), Policy::pages())
+        .unwrap();
     read(&list, 9).await;
     numbers.push(1);
     list.invalidate().await;
@@ -84,7 +85,8 @@ async fn a_hit_costs_two_commands() {
     let server = Server::start(&[]);
     let list = process(&settings(&server.url()))
         .await
-        .collection(Numbers::default(), Policy::pages());
+        .collection(Numbers::default(), Policy::pages())
+        .unwrap();
     read(&list, 9).await;
     let calls = || -> u64 {
         let info: String = server.ask(&["INFO", "commandstats"]);
@@ -116,7 +118,8 @@ async fn without_redis_pages_come_from_the_source() {
     let numbers = Numbers::default();
     let list = process(&settings("redis://127.0.0.1:1"))
         .await
-        .collection(numbers.clone(), Policy::pages());
+        .collection(numbers.clone(), Policy::pages())
+        .unwrap();
     numbers.push(1);
     assert_eq!(read(&list, 9).await.0, [1]);
     for _ in 0..50 {

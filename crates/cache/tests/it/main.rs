@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod cluster;
 mod counted;
+mod declared;
 mod flight;
 mod history;
+mod judged;
 mod lists;
 mod loaders;
 mod operator;

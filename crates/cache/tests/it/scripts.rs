@@ -38,11 +38,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             }
         });
     let populate = (0..3_u8, data()).prop_map(|(token, data)| Step::Populate { token, data });
+    let garbage = (
+        1..3_u16,
+        prop::sample::select(vec![-1, 0, 1 << 53, i64::MAX]),
+        softs(),
+    );
+    let spoil = garbage.prop_map(|(schema, version, soft)| Step::Spoil {
+        data: Data {
+            schema,
+            version,
+            soft,
+        },
+    });
     let step = prop_oneof![
         4 => lease,
         6 => populate,
         2 => (1..5_i64).prop_map(|version| Step::Invalidate { version }),
         1 => (0..3_u8).prop_map(|token| Step::Release { token }),
+        1 => spoil,
         1 => Just(Step::LoseData),
         1 => Just(Step::LoseControl),
     ];

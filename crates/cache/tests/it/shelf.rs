@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Policy, Source, Version};
+use cache::{
+    Cache, CacheArgs, CacheStatus, Forward, LoadError, Loaded, Lookup, Namespace, Policy, Source, Version,
+};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -119,7 +121,7 @@ impl<const SCHEMA: u16> Shelf<SCHEMA> {
 
     /// In a process that reads other rows too.
     pub(crate) fn of(&self, cache: &Cache, policy: Policy) -> Namespace<Shelf<SCHEMA>> {
-        cache.namespace(Shelf(Arc::clone(&self.0)), policy)
+        cache.namespace(Shelf(Arc::clone(&self.0)), policy).unwrap()
     }
 
     /// The same rows in another format, as another release of the process would read them.
@@ -177,27 +179,29 @@ impl Drop for Running<'_> {
 pub(crate) async fn read<const SCHEMA: u16>(
     shelf: &Namespace<Shelf<SCHEMA>>,
     key: Uuid,
-) -> Option<(i64, String, &'static str)> {
+) -> Option<(i64, String, CacheStatus)> {
     match shelf.get(&key).await.unwrap() {
         Lookup::Found(entry) => {
             let body = String::from_utf8(entry.body.to_vec()).unwrap();
-            Some((entry.version.get(), body, entry.status.header_value()))
+            Some((entry.version.get(), body, entry.status))
         }
         Lookup::Absent => None,
     }
 }
 
-pub(crate) const HIT: &str = "plumbline; hit";
-pub(crate) const STORED: &str = "plumbline; fwd=miss; stored";
-pub(crate) const MISSED: &str = "plumbline; fwd=miss";
-pub(crate) const STALE: &str = "plumbline; hit; detail=stale-while-revalidate";
-pub(crate) const ON_ERROR: &str = "plumbline; hit; detail=stale-if-error";
-pub(crate) const COLLAPSED: &str = "plumbline; fwd=miss; collapsed";
-pub(crate) const AWAITED: &str = "plumbline; fwd=miss; collapsed; detail=elsewhere";
-pub(crate) const LOCAL: &str = "plumbline; hit; detail=local";
-pub(crate) const BYPASSED: &str = "plumbline; fwd=bypass";
+pub(crate) const HIT: CacheStatus = CacheStatus::Hit;
+pub(crate) const STORED: CacheStatus = CacheStatus::Stored(Forward::Miss);
+/// Instead of one that was too old.
+pub(crate) const RELOADED: CacheStatus = CacheStatus::Stored(Forward::Stale);
+pub(crate) const LOADED: CacheStatus = CacheStatus::Loaded(Forward::Miss);
+pub(crate) const STALE: CacheStatus = CacheStatus::HitStale;
+pub(crate) const ON_ERROR: CacheStatus = CacheStatus::HitOnError;
+pub(crate) const COLLAPSED: CacheStatus = CacheStatus::Collapsed(Forward::Miss);
+pub(crate) const AWAITED: CacheStatus = CacheStatus::Awaited(Forward::Miss);
+pub(crate) const LOCAL: CacheStatus = CacheStatus::HitLocal;
+pub(crate) const BYPASSED: CacheStatus = CacheStatus::Loaded(Forward::Bypass);
 
-pub(crate) fn found(version: i64, body: &str, how: &'static str) -> Option<(i64, String, &'static str)> {
+pub(crate) fn found(version: i64, body: &str, how: CacheStatus) -> Option<(i64, String, CacheStatus)> {
     Some((version, body.to_owned(), how))
 }
 

@@ -3,14 +3,14 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use cache::Namespace;
+use cache::{CacheStatus, Namespace};
 use uuid::Uuid;
 
 use crate::server::Server;
 use crate::shelf::{self, HIT, Shelf, read};
 
 /// Reads on a thread and a runtime of its own, once for each word that is sent.
-fn worker(namespace: Namespace<Shelf>, key: Uuid) -> (mpsc::Sender<()>, mpsc::Receiver<&'static str>) {
+fn worker(namespace: Namespace<Shelf>, key: Uuid) -> (mpsc::Sender<()>, mpsc::Receiver<CacheStatus>) {
     let (ask, asked) = mpsc::channel();
     let (answer, answers) = mpsc::channel();
     std::thread::spawn(move || {

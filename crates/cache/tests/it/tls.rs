@@ -6,10 +6,9 @@ use std::process::{Child, Command, Stdio};
 use cache::{Cache, CacheArgs};
 use clap::Parser as _;
 use deadpool_redis::redis::{Client, TlsCertificates, Value, cmd, from_redis_value};
-use testkit::{Authority, Identity, eventually};
+use testkit::{Authority, Identity, RedisServer, eventually};
 use uuid::Uuid;
 
-use crate::server::{free_port, program};
 use crate::shelf::{BYPASSED, HIT, STORED, Shelf, found, lasting, read};
 
 #[derive(clap::Parser)]
@@ -43,12 +42,19 @@ struct Server {
 impl Server {
     /// With the user `app`, whose password is `one`, and the user `default`, who may do everything.
     async fn start(authority: &Authority, identity: Identity, asks_for_clients: bool) -> Server {
-        Server::start_on(free_port(), authority, identity, asks_for_clients, &[]).await
+        Server::start_on(
+            RedisServer::free_port(),
+            authority,
+            identity,
+            asks_for_clients,
+            &[],
+        )
+        .await
     }
 
     /// One of a cluster's nodes, which speak TLS to each other too.
     async fn node(authority: &Authority) -> Server {
-        let (port, identity) = (free_port(), authority.peer(&["127.0.0.1"]));
+        let (port, identity) = (RedisServer::free_port(), authority.peer(&["127.0.0.1"]));
         let file = format!("nodes-{port}.conf");
         let cluster = [
             "--cluster-enabled",
@@ -68,7 +74,7 @@ impl Server {
         asks_for_clients: bool,
         more: &[&str],
     ) -> Server {
-        let child = Command::new(program())
+        let child = Command::new(RedisServer::program())
             .current_dir(authority.dir())
             .args([
                 "--bind",

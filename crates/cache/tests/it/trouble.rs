@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cache::{CacheArgs, Lookup, Namespace, Unavailable};
+use cache::{Cache, CacheArgs, CacheStatus, Forward, Lookup, Namespace, Unavailable};
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use testkit::{Mood, Proxy};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::counted::{self, count};
 use crate::server::Server;
-use crate::shelf::{BYPASSED, HIT, LOCAL, Shelf, found, lasting, process, read, redis, settings, version};
+use crate::shelf::{
+    BYPASSED, HIT, LOADED, LOCAL, STORED, Shelf, found, lasting, process, read, redis, settings, version,
+};
 
 #[tokio::test]
 async fn without_redis_reads_come_from_the_source_and_writes_go_on() {
@@ -68,7 +71,7 @@ async fn reads_survive_a_redis_that_stops_answering_and_hit_again_when_it_is_bac
         for _ in 0..20 {
             let (version, body, how) = read(&shelf, key).await.unwrap();
             assert_eq!((version, body.as_str()), (1, "mug"));
-            assert!(how == LOCAL || how == BYPASSED, "{how}");
+            assert!(how == LOCAL || how == BYPASSED, "{how:?}");
         }
         proxy.set(Mood::Open);
         testkit::eventually("redis is used again", async || {
@@ -112,13 +115,13 @@ impl Patient {
             ("maxmemory-policy", "noeviction"),
             ("user", "default on >secret ~* &* +@all"),
         ]);
-        let url = format!("redis://default:secret@127.0.0.1:{}", server.port);
+        let url = format!("redis://default:secret@127.0.0.1:{}", server.port());
         let proxy = Proxy::before(&url).await.unwrap();
         Patient { server, proxy }
     }
 
     fn ask(&self, command: &[&str]) {
-        let url = format!("redis://default:secret@127.0.0.1:{}", self.server.port);
+        let url = format!("redis://default:secret@127.0.0.1:{}", self.server.port());
         let (name, arguments) = command.split_first().unwrap();
         deadpool_redis::redis::cmd(name)
             .arg(arguments)
@@ -153,7 +156,7 @@ impl Patient {
             Fault::Full => self.ask(&["CONFIG", "SET", "maxmemory", "8mb"]),
             Fault::RefusesWrites => self.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]),
             Fault::WrongPassword => {
-                let url = format!("redis://other:other@127.0.0.1:{}", self.server.port);
+                let url = format!("redis://other:other@127.0.0.1:{}", self.server.port());
                 deadpool_redis::redis::cmd("ACL")
                     .arg(&["SETUSER", "default", "resetpass", ">secret"])
                     .query::<()>(&mut crate::server::connect(&url))
@@ -255,9 +258,7 @@ no_read_fails_while_redis_is! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_loads_than_the_database_is_given_are_shed() {
     let rows = Shelf::<1>::default();
-    let cache = cache::Cache::start(&settings("redis://127.0.0.1:1"), 1)
-        .await
-        .unwrap();
+    let cache = Cache::start(&settings("redis://127.0.0.1:1"), 1).await.unwrap();
     let shelf = rows.of(&cache, lasting());
     let keys: Vec<Uuid> = (0..300).map(|_| Uuid::now_v7()).collect();
     for key in &keys {
@@ -295,4 +296,82 @@ async fn while_redis_is_out_of_reach_one_load_a_second_serves_all_readers_of_an_
     rows.put(key, 2, "cup");
     shelf.invalidate(&key, version(2)).await;
     assert_eq!(read(&shelf, key).await, found(2, "cup", BYPASSED));
+}
+
+#[tokio::test]
+async fn who_joins_a_load_without_redis_is_told_so() {
+    let rows = Shelf::<1>::default();
+    let shelf = rows.behind("redis://127.0.0.1:1").await;
+    let key = Uuid::now_v7();
+    rows.put(key, 1, "mug");
+    let gate = rows.gate();
+    // The second joins after the first one's load was sent, and is served by the next.
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let shelf = shelf.clone();
+            tokio::spawn(async move { read(&shelf, key).await })
+        })
+        .collect();
+    gate.reached.acquire().await.unwrap().forget();
+    gate.open.add_permits(1);
+    let collapsed = CacheStatus::Collapsed(Forward::Bypass);
+    for (reader, how) in readers.into_iter().zip([BYPASSED, collapsed]) {
+        assert_eq!(reader.await.unwrap(), found(1, "mug", how));
+    }
+}
+
+#[tokio::test]
+async fn what_redis_has_no_room_for_is_answered_and_counted() {
+    counted::listen();
+    let server = Server::start(&[("maxmemory-policy", "noeviction")]);
+    let rows = Shelf::<1>::default();
+    let shelf = rows.behind(&server.url()).await;
+    let key = Uuid::now_v7();
+    rows.put(key, 1, "mug");
+    let full = || count("cache_populates_total", &["shelf", "full"]);
+    let before = full();
+    let gate = rows.gate();
+    let reader = tokio::spawn({
+        let shelf = shelf.clone();
+        async move { read(&shelf, key).await }
+    });
+    // It has its lease already.
+    gate.reached.acquire().await.unwrap().forget();
+    server.ask::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    gate.open.add_permits(1);
+    assert_eq!(reader.await.unwrap(), found(1, "mug", LOADED));
+    assert!(full() > before);
+    server.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(read(&shelf, key).await, found(1, "mug", STORED));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_commands_are_on_their_way_than_are_allowed() {
+    const READERS: u64 = 1_000;
+    const ALLOWED: u64 = 512;
+    let server = Server::start(&[]);
+    let proxy = Proxy::before(&server.url()).await.unwrap();
+    let rows = Shelf::<1>::default();
+    let hurried = CacheArgs {
+        redis_command_timeout: Duration::from_secs(1),
+        ..settings(proxy.url())
+    };
+    let cache = Cache::start(&hurried, 100).await.unwrap();
+    let shelf = rows.of(&cache, lasting());
+    let key = Uuid::now_v7();
+    rows.put(key, 1, "mug");
+    read(&shelf, key).await;
+    proxy.set(Mood::Mute);
+    let sent = || server.commands().get("get").copied().unwrap_or(0);
+    let before = sent();
+    let keys: Vec<Uuid> = (0..READERS).map(|_| Uuid::now_v7()).collect();
+    for key in &keys {
+        rows.put(*key, 1, "mug");
+    }
+    for answer in join_all(keys.iter().map(|key| shelf.get(key))).await {
+        assert!(matches!(answer.unwrap(), Lookup::Found(_)));
+    }
+    let sent = sent() - before;
+    // The watermark is looked at meanwhile.
+    assert!((ALLOWED / 2..=ALLOWED + 50).contains(&sent), "{sent}");
 }

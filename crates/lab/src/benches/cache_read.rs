@@ -40,6 +40,10 @@ const FLOOR: &str = "cache-read-floor";
 const EVERYTHING: u16 = 1;
 const UNTRACED: u16 = 2;
 const UNCACHED: u16 = 3;
+const SILENT: u16 = 4;
+
+/// More than a verifier remembers, so that it has to verify each anew.
+const MANY_ASSERTIONS: usize = 10_000;
 
 /// How much is read.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -57,7 +61,7 @@ pub struct Plan {
 
 /// Starts servers, and app-service in each way.
 pub async fn arena(folder: Folder, mut options: Options) -> anyhow::Result<Arena> {
-    options.replicas.insert("app-service".to_owned(), UNCACHED);
+    options.replicas.insert("app-service".to_owned(), SILENT);
     let mut arena = Arena::servers(folder, options).await?;
     // A collector that is never asked: no trace here is sampled.
     let traced = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
@@ -65,6 +69,8 @@ pub async fn arena(folder: Folder, mut options: Options) -> anyhow::Result<Arena
         (EVERYTHING, vec![traced]),
         (UNTRACED, vec![("OTEL_SDK_DISABLED", "true")]),
         (UNCACHED, vec![traced, ("REDIS_URL", "redis://127.0.0.1:9")]),
+        // Without anybody who wants them, no spans are made.
+        (SILENT, vec![("OTEL_SDK_DISABLED", "true"), ("RUST_LOG", "off")]),
     ];
     for (replica, environment) in ways {
         let environment = environment
@@ -99,6 +105,8 @@ struct Target {
     name: &'static str,
     address: SocketAddr,
     path: String,
+    /// How many callers ask in turn.
+    callers: usize,
     pid: u32,
     /// Of app-service.
     admin: Option<String>,
@@ -117,7 +125,7 @@ struct Bench {
     redis_pid: u32,
     body_bytes: usize,
     targets: Vec<Target>,
-    _floor: Floor,
+    _floors: [Floor; 2],
 }
 
 impl Bench {
@@ -127,47 +135,63 @@ impl Bench {
         let id = product(&stack.http_url("app-service", EVERYTHING)?, &signer).await?;
         let path = format!("/v1/products/{id}");
         let mut targets = Vec::new();
-        for (name, replica) in [
-            ("app-service", EVERYTHING),
-            ("app-service, OTEL_SDK_DISABLED", UNTRACED),
-            ("app-service, Redis out of reach", UNCACHED),
+        for (name, replica, callers) in [
+            ("app-service", EVERYTHING, 1),
+            ("app-service, each assertion new", EVERYTHING, MANY_ASSERTIONS),
+            ("app-service, OTEL_SDK_DISABLED", UNTRACED, 1),
+            ("app-service, OTEL_SDK_DISABLED, RUST_LOG=off", SILENT, 1),
+            ("app-service, Redis out of reach", UNCACHED, 1),
         ] {
             let url = stack.http_url("app-service", replica)?;
             targets.push(Target {
                 name,
                 address: url.trim_start_matches("http://").parse()?,
                 path: path.clone(),
+                callers,
                 pid: stack.pid("app-service", replica)?,
                 admin: Some(stack.admin_url("app-service", replica)?),
             });
         }
         let redis = stack.redis_url("admin");
-        let body = client::body(targets[0].address, &request(&targets[0], &signer)?).await?;
-        let floor = Floor::start(
-            lab,
-            &floor::Assignment {
-                redis: redis.clone(),
-                key: "lab:floor".to_owned(),
-                body: String::from_utf8(body.clone())?,
-                jwks_file: arena.folder.path().join("keys/assertion-jwks.json"),
-            },
-        )
-        .await?;
+        let body = client::body(targets[0].address, &request(&targets[0], &signer, 0)?).await?;
+        let mut assignment = floor::Assignment {
+            redis: redis.clone(),
+            key: "lab:floor".to_owned(),
+            body: String::from_utf8(body.clone())?,
+            jwks_file: arena.folder.path().join("keys/assertion-jwks.json"),
+            with_metrics: false,
+        };
+        let floor = Floor::start(lab, &assignment).await?;
+        assignment.with_metrics = true;
+        let counting = Floor::start(lab, &assignment).await?;
         let floors = [
-            ("bare handler", floor::BARE),
-            ("bare handler, assertion verified", floor::VERIFIED),
-            ("bare handler, by the crate cache", floor::CACHED),
+            ("bare handler", &floor, floor::BARE, 1),
+            ("bare handler, assertion verified", &floor, floor::VERIFIED, 1),
+            (
+                "bare handler, each assertion new",
+                &floor,
+                floor::VERIFIED,
+                MANY_ASSERTIONS,
+            ),
+            ("bare handler, by the crate cache", &floor, floor::CACHED, 1),
+            (
+                "bare handler, by the crate cache, metrics on",
+                &counting,
+                floor::CACHED,
+                1,
+            ),
         ];
-        let floors = floors.map(|(name, path)| Target {
+        let floors = floors.map(|(name, floor, path, callers)| Target {
             name,
             address: floor.address,
             path: format!("{path}/{id}"),
+            callers,
             pid: floor.pid,
             admin: None,
         });
         targets.splice(0..0, floors);
         for target in &targets {
-            let answer = client::body(target.address, &request(target, &signer)?).await?;
+            let answer = client::body(target.address, &request(target, &signer, 0)?).await?;
             ensure!(answer == body, "{} answers with another body", target.name);
         }
         Ok(Bench {
@@ -177,17 +201,18 @@ impl Bench {
             redis_pid: stack.server_pid(Server::Redis)?,
             body_bytes: body.len(),
             targets,
-            _floor: floor,
+            _floors: [floor, counting],
         })
     }
 
     async fn round(&self, target: &Target) -> anyhow::Result<Round> {
         // An assertion lives for a minute, and so for a round.
-        let request = request(target, &self.signer)?;
+        let requests = (0..target.callers).map(|caller| request(target, &self.signer, caller));
+        let requests: Arc<[Vec<u8>]> = requests.collect::<anyhow::Result<_>>()?;
         let (cpu, redis_cpu) = (cpu::of(target.pid)?, cpu::of(self.redis_pid)?);
         let length = Duration::from_secs(self.plan.seconds);
         let connections = usize::from(self.plan.connections);
-        let sample = client::round(target.address, &request, connections, length)
+        let sample = client::round(target.address, &requests, connections, length)
             .await
             .context(target.name)?;
         Ok(Round {
@@ -313,9 +338,9 @@ async fn product(url: &str, signer: &Signer) -> anyhow::Result<String> {
 }
 
 /// As the gateway asks for somebody who has signed in, in a trace that is not sampled.
-fn request(target: &Target, signer: &Signer) -> anyhow::Result<Arc<[u8]>> {
+fn request(target: &Target, signer: &Signer, caller: usize) -> anyhow::Result<Vec<u8>> {
     let customer = Caller {
-        principal: "main:lab-customer".to_owned(),
+        principal: format!("main:lab-customer-{caller}"),
         scopes: ["customers:write", "orders:write"].map(str::to_owned).into(),
         email: Some("lab-customer@example.com".to_owned()),
         expires_at: i64::MAX,
@@ -330,5 +355,5 @@ fn request(target: &Target, signer: &Signer) -> anyhow::Result<Arc<[u8]>> {
         "x-request-deadline-ms: 10000".to_owned(),
         "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00".to_owned(),
     ];
-    Ok((head.join("\r\n") + "\r\n\r\n").into_bytes().into())
+    Ok((head.join("\r\n") + "\r\n\r\n").into_bytes())
 }

@@ -30,7 +30,8 @@ pub(crate) async fn get(
     query: Query,
 ) -> Result<Answer, Problem> {
     query.empty()?;
-    let lookup = call.within(app.cached.products.get(&id)).await?;
+    let products = app.cached.products.within(call.left());
+    let lookup = call.within(products.get(&id)).await?;
     match lookup.map_err(cached::problem)? {
         Lookup::Found(entry) if cached::is_public(&entry) || call.caller.has(CATALOGUE_WRITE) => {
             Ok(Answer::cached(entry))

@@ -95,27 +95,22 @@ async fn first(
         status,
         wanted: page.wanted(),
     };
-    let listed = call
-        .within(app.cached.listing.get(&first))
-        .await?
-        .map_err(cached::problem)?;
+    let listing = app.cached.listing.within(call.left());
+    let listed = call.within(listing.get(&first)).await?.map_err(cached::problem)?;
     let found = cached::ids(&listed);
     let (ids, next) = page.cut(&found, |id| id.0);
-    let products = call.within(app.cached.products.get_many(ids)).await?;
-    // What is listed and has another status by now is on its way out of the listing.
-    let shown = products
-        .map_err(cached::problem)?
-        .into_iter()
-        .filter_map(|lookup| match lookup {
-            Lookup::Found(entry) => Some(entry),
-            Lookup::Absent => None,
-        })
-        .filter(|entry| status.is_none_or(|status| cached::has_status(entry, status)));
-    let bodies: Vec<Bytes> = shown.map(|entry| entry.body).collect();
-    Ok(Answer::joined(
-        products_body(&bodies, next.as_deref()),
-        listed.status,
-    ))
+    let products = app.cached.products.within(call.left());
+    let products = call.within(products.get_many(ids)).await?;
+    let (mut bodies, mut dearest) = (Vec::new(), listed.status);
+    for lookup in products.map_err(cached::problem)? {
+        let Lookup::Found(entry) = lookup else { continue };
+        dearest = dearest.max(entry.status);
+        // What is listed and has another status by now is on its way out of the listing.
+        if status.is_none_or(|status| cached::has_status(&entry, status)) {
+            bodies.push(entry.body);
+        }
+    }
+    Ok(Answer::joined(products_body(&bodies, next.as_deref()), dearest))
 }
 
 /// [`ProductsBody`] of products that are JSON already.

@@ -20,6 +20,25 @@ impl Shop {
             .value
     }
 
+    /// Until the cache's tail has delivered all that is committed, after which no listing is renewed again.
+    pub(crate) async fn until_invalidated(&self) {
+        let mut conn = self.superuser().await;
+        let mut left = async || {
+            diesel::sql_query(
+                "SELECT count(*) AS value FROM outbox, outbox_cursor
+                 WHERE sink = 'cache' AND NOT pg_visible_in_snapshot(xid, s1)",
+            )
+            .get_result::<Number>(&mut conn)
+            .await
+            .unwrap()
+            .value
+        };
+        testkit::eventually("the tail has caught up", async || {
+            (left().await == 0).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) async fn superuser(&self) -> AsyncPgConnection {
         database::dedicated(&self.database.superuser_url(), "test")
             .await

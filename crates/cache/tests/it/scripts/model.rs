@@ -31,6 +31,10 @@ pub(super) enum Step {
     Invalidate {
         version: i64,
     },
+    /// Somebody else writes there.
+    Spoil {
+        data: Data,
+    },
     Release {
         token: u8,
     },
@@ -41,7 +45,19 @@ pub(super) enum Step {
 /// From here on an entry is fresh for as long as a test takes; below, it is stale.
 pub(super) const FRESH: u64 = 9_000_000_000_000;
 
+impl Data {
+    /// Whether it has what may be a version.
+    fn is_entry(self) -> bool {
+        (0..1 << 53).contains(&self.version)
+    }
+}
+
 impl Model {
+    /// What is there and is an entry.
+    fn entry(&self) -> Option<Data> {
+        self.data.filter(|data| data.is_entry())
+    }
+
     /// What the script answers.
     pub(super) fn step(&mut self, step: &Step) -> String {
         match *step {
@@ -51,11 +67,12 @@ impl Model {
                 seen,
                 schema,
             } => {
-                if let Some(data) = self.data {
+                if let Some(data) = self.entry() {
                     if data.schema > schema {
                         return "newer".to_owned();
                     }
-                    if data.schema == schema && data.soft >= FRESH && data.soft != seen {
+                    let whole = data.version > 0;
+                    if data.schema == schema && data.soft >= FRESH && data.soft != seen && whole {
                         return format!("data {}", data.version);
                     }
                 }
@@ -64,7 +81,7 @@ impl Model {
                 }
                 let expired = u8::from(self.token.is_some());
                 self.token = Some((token, lives));
-                let cached = self.data.map_or(0, |data| data.version);
+                let cached = self.entry().map_or(0, |data| data.version);
                 format!("won {} {expired}", self.floor.unwrap_or(0).max(cached))
             }
             Step::Populate { token, data } => {
@@ -74,9 +91,9 @@ impl Model {
                 self.token = None;
                 let refused = if self.floor.is_some_and(|floor| floor > data.version) {
                     Some("floor")
-                } else if self.data.is_some_and(|cached| cached.schema > data.schema) {
+                } else if self.entry().is_some_and(|cached| cached.schema > data.schema) {
                     Some("schema")
-                } else if self.data.is_some_and(|cached| cached.version > data.version) {
+                } else if self.entry().is_some_and(|cached| cached.version > data.version) {
                     Some("older")
                 } else {
                     None
@@ -88,9 +105,13 @@ impl Model {
             }
             Step::Invalidate { version } => {
                 let before = self.clone();
-                self.data = self.data.filter(|data| data.version >= version);
+                self.data = self.entry().filter(|data| data.version >= version);
                 self.floor = self.floor.max(Some(version));
                 if *self == before { "redundant" } else { "applied" }.to_owned()
+            }
+            Step::Spoil { data } => {
+                self.data = Some(data);
+                String::new()
             }
             Step::Release { token } => {
                 if self.token.is_some_and(|(holder, _)| holder == token) {

@@ -85,6 +85,13 @@ impl Real<'_> {
                 let mut call = scripts.invalidate.key(&*data);
                 call.key(&*control).arg(version).arg(60_000).invoke(redis)
             }
+            Step::Spoil { data: entry } => cmd("SET")
+                .arg(&*data)
+                .arg(encode(entry))
+                .arg("PX")
+                .arg(60_000)
+                .query::<()>(redis)
+                .map(|()| String::new()),
             Step::Release { token } => scripts.release.key(&*control).arg(token).invoke(redis),
             Step::LoseData => cmd("DEL").arg(&*data).query::<()>(redis).map(|()| String::new()),
             Step::LoseControl => cmd("DEL")

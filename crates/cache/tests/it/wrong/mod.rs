@@ -20,6 +20,15 @@ pub(crate) const SCRIPTS: &[(&str, &str, &str)] = &[
     ),
     // "Somebody refreshed it" is said of the very entry that is to be refreshed.
     ("lease", "soft ~= tonumber(ARGV[3])", "true"),
+    // What no release can read is taken for an entry.
+    ("lease", "and whole then", "then"),
+    ("lease", "if version >= 0 and version < 2^53 then", "if true then"),
+    (
+        "populate",
+        "if cached_version >= 0 and cached_version < 2^53 then",
+        "if true then",
+    ),
+    ("invalidate", "or cached >= 2^53 then", "then"),
     // Stale data is taken for somebody's refresh.
     ("lease", "if soft > now and", "if"),
     // An older release reads a newer one's entry.
@@ -55,12 +64,8 @@ pub(crate) const SCRIPTS: &[(&str, &str, &str)] = &[
     ("populate", "redis.call('HDEL', KEYS[2], 'tok', 'tok_exp')", ""),
     // A late invalidation lowers the floor.
     ("invalidate", "if floor < version then", "if true then"),
-    (
-        "invalidate",
-        "if cached < version then",
-        "if cached <= version then",
-    ),
-    ("invalidate", "if cached < version then", "if false then"),
+    ("invalidate", "cached < version", "cached <= version"),
+    ("invalidate", "cached < version", "false"),
     // Everybody's lease is released.
     ("release", "~= ARGV[1] then", "== false then"),
 ];

@@ -1,8 +1,9 @@
-//! A closed loop over kept connections that costs little beside the server: the same bytes are sent again and again, and of an
-//! answer only the status and the length are read.
+//! A closed loop over kept connections that costs little beside the server: the same few requests are sent again and again, and of
+//! an answer only the status and the length are read.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -19,17 +20,18 @@ pub(super) struct Sample {
     pub(super) seconds: f64,
 }
 
-/// Sends `request` for so long over so many connections. Every answer must be 200.
+/// Sends `requests` in turn for so long over so many connections. Every answer must be 200.
 pub(super) async fn round(
     address: SocketAddr,
-    request: &Arc<[u8]>,
+    requests: &Arc<[Vec<u8>]>,
     connections: usize,
     length: Duration,
 ) -> anyhow::Result<Sample> {
     let begun = Instant::now();
+    let turn = Arc::new(AtomicUsize::new(0));
     let senders: Vec<_> = (0..connections)
         .map(|_| {
-            let request = request.clone();
+            let (requests, turn) = (Arc::clone(requests), Arc::clone(&turn));
             tokio::spawn(async move {
                 let mut connection = Connection::open(address).await?;
                 let mut latencies = Vec::new();
@@ -38,7 +40,8 @@ pub(super) async fn round(
                     if sent - begun >= length {
                         return anyhow::Ok(latencies);
                     }
-                    connection.exchange(&request).await?;
+                    let request = &requests[turn.fetch_add(1, Ordering::Relaxed) % requests.len()];
+                    connection.exchange(request).await?;
                     latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
                 }
             })

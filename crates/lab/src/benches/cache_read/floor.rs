@@ -16,6 +16,7 @@ use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Policy, Sour
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{AsyncCommands as _, Client};
 use identity::Verifier;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -27,6 +28,8 @@ pub(super) struct Assignment {
     pub(super) key: String,
     pub(super) body: String,
     pub(super) jwks_file: PathBuf,
+    /// Whether what the crate `cache` counts goes anywhere.
+    pub(super) with_metrics: bool,
 }
 
 #[derive(Clone)]
@@ -64,6 +67,9 @@ pub async fn run() -> anyhow::Result<()> {
     let mut told = BufReader::new(tokio::io::stdin()).lines();
     let line = told.next_line().await?.context("nobody says what to serve")?;
     let assignment: Assignment = serde_json::from_str(&line)?;
+    if assignment.with_metrics {
+        PrometheusBuilder::new().install_recorder()?;
+    }
     let client = Client::open(assignment.redis.as_str())?;
     let mut redis = client.get_multiplexed_async_connection().await?;
     let () = redis.set(&assignment.key, &assignment.body).await?;
@@ -78,7 +84,7 @@ pub async fn run() -> anyhow::Result<()> {
         redis,
         key: assignment.key,
         verifier: Verifier::assertions(&assignment.jwks_file)?,
-        bodies: cache.namespace(Bodies(assignment.body), Policy::default()),
+        bodies: cache.namespace(Bodies(assignment.body), Policy::default())?,
     });
     let server = HttpServer::new(move || {
         App::new()

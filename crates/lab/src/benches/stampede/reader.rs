@@ -65,7 +65,7 @@ pub(super) struct Naive {
 
 /// How a read was answered.
 struct Answered {
-    status: &'static str,
+    status: String,
     waited: bool,
     /// The load that made what was answered, when others can find that in Redis.
     stored: Option<u64>,
@@ -96,7 +96,7 @@ impl Entries {
                     process,
                     takes,
                 };
-                Ok(Entries::Cache(cache.namespace(rows, policy)))
+                Ok(Entries::Cache(cache.namespace(rows, policy)?))
             }
             Way::Naive => {
                 let client = Client::open(assignment.redis.as_str())?;
@@ -121,11 +121,11 @@ impl Entries {
                 let status = entry.status;
                 let waited = !matches!(status, CacheStatus::Hit | CacheStatus::HitStale);
                 let stored = match status {
-                    CacheStatus::Missed | CacheStatus::Bypassed | CacheStatus::Collapsed => None,
+                    CacheStatus::Loaded(_) | CacheStatus::Collapsed(_) => None,
                     _ => number(&entry.body),
                 };
                 Ok(Answered {
-                    status: status.header_value(),
+                    status: status.header_value("lab"),
                     waited,
                     stored,
                 })
@@ -157,7 +157,7 @@ impl Naive {
         let found: Option<Vec<u8>> = redis.get(&name).await?;
         if let Some(bytes) = found {
             return Ok(Answered {
-                status: "hit",
+                status: "hit".to_owned(),
                 waited: false,
                 stored: number(&bytes),
             });
@@ -165,7 +165,7 @@ impl Naive {
         let loaded = self.shelf.load(key, self.process, self.takes).await?;
         let () = redis.pset_ex(&name, &loaded.body[..], self.ttl_ms).await?;
         Ok(Answered {
-            status: "miss",
+            status: "miss".to_owned(),
             waited: true,
             stored: number(&loaded.body),
         })
@@ -223,7 +223,7 @@ async fn read(
         let mut tally = lock(&tally);
         match answer {
             Ok(answer) => {
-                tally.answered(answer.status, answer.waited, took);
+                tally.answered(&answer.status, answer.waited, took);
                 if let Some(number) = answer.stored {
                     tally.saw(key, number);
                 }

@@ -136,11 +136,10 @@ impl Book {
         let count = match entry.status {
             CacheStatus::Hit | CacheStatus::HitStale | CacheStatus::HitOnError => &self.hits,
             CacheStatus::HitLocal => &self.local,
-            CacheStatus::Stored
-            | CacheStatus::Missed
-            | CacheStatus::Collapsed
-            | CacheStatus::Awaited
-            | CacheStatus::Bypassed => &self.loaded,
+            CacheStatus::Awaited(_)
+            | CacheStatus::Collapsed(_)
+            | CacheStatus::Stored(_)
+            | CacheStatus::Loaded(_) => &self.loaded,
         };
         count.fetch_add(1, Ordering::Relaxed);
         let local = entry.status == CacheStatus::HitLocal;
@@ -178,7 +177,7 @@ pub(super) async fn start(
             .max_size(LOADS)
             .build()
             .context("cannot make a pool")?;
-        let products = cache.namespace(Rows { pool, lagging }, Policy::default());
+        let products = cache.namespace(Rows { pool, lagging }, Policy::default())?;
         for number in 0..READERS {
             let (book, products) = (Arc::clone(book), products.clone());
             readers.push(tokio::spawn(async move {

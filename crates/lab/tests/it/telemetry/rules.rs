@@ -30,7 +30,7 @@ const CONSUMER: [(&str, &str); 7] = [
     ("dead_letters", "gauge"),
 ];
 
-const APP_SERVICE: [(&str, &str); 13] = [
+const APP_SERVICE: [(&str, &str); 11] = [
     HTTP,
     ("messaging_client_sent_messages_total", "counter"),
     ("outbox_pending", "gauge"),
@@ -42,8 +42,26 @@ const APP_SERVICE: [(&str, &str); 13] = [
     ("outbox_page_rows", "histogram"),
     ("outbox_rewinds_total", "counter"),
     ("outbox_unstated_versions", "gauge"),
+];
+
+/// Where there is a cache; Redis's operations are measured as the database's are.
+const CACHE: [(&str, &str); 16] = [
     ("cache_requests_total", "counter"),
+    ("cache_loads_total", "counter"),
+    ("cache_load_duration_seconds", "histogram"),
+    ("cache_coalesced_total", "counter"),
+    ("cache_leases_total", "counter"),
+    ("cache_populates_total", "counter"),
+    ("cache_invalidations_total", "counter"),
     ("cache_invalidation_lag_seconds", "histogram"),
+    ("cache_watermark_age_seconds", "gauge"),
+    ("cache_watermark_lag_seconds", "gauge"),
+    ("cache_reapplies_total", "counter"),
+    ("cache_breaker_open", "gauge"),
+    ("cache_loads_in_progress", "gauge"),
+    ("cache_loads_waiting", "gauge"),
+    ("cache_loads_shed_total", "counter"),
+    ("cache_audits_total", "counter"),
 ];
 
 const GATEWAY: [(&str, &str); 2] = [HTTP, ("http_client_request_duration_seconds", "histogram")];
@@ -52,7 +70,7 @@ const GATEWAY: [(&str, &str); 2] = [HTTP, ("http_client_request_duration_seconds
 pub(super) fn expected(process: &str) -> Vec<(&'static str, &'static str)> {
     let own: &[&[(&str, &str)]] = match process {
         "gateway" => &[&GATEWAY],
-        "app-service" => &[&APP_SERVICE, &DATABASE],
+        "app-service" => &[&APP_SERVICE, &CACHE, &DATABASE],
         "email-consumer" => &[&CONSUMER, &DATABASE],
         _ => &[&[HTTP], &CONSUMER, &DATABASE],
     };
@@ -76,7 +94,13 @@ pub(super) fn label_sets(metric: &str) -> &'static [&'static [&'static str]] {
         ],
         "db_client_operation_duration_seconds" => &[&["db_operation_name", "db_system_name"]],
         "db_client_connection_count" => &[&["state"]],
-        "cache_requests_total" => &[&["namespace", "result"]],
+        "cache_requests_total"
+        | "cache_leases_total"
+        | "cache_populates_total"
+        | "cache_invalidations_total"
+        | "cache_audits_total" => &[&["namespace", "result"]],
+        "cache_loads_total" => &[&["namespace", "reason"]],
+        "cache_load_duration_seconds" | "cache_coalesced_total" => &[&["namespace"]],
         "cache_invalidation_lag_seconds" => &[&["by"]],
         "messaging_client_consumed_messages_total" | "messaging_process_duration_seconds" => {
             &[&["messaging_destination_name"]]
