@@ -29,6 +29,9 @@ const SETTLE: Duration = Duration::from_secs(60);
 /// How long the relay may publish nothing after Kafka's return.
 const STALLED: Duration = Duration::from_secs(60);
 
+/// The part of a run after Kafka's return.
+const DRAINING: &str = "starting, draining";
+
 const LOOK: Duration = Duration::from_millis(50);
 
 /// For how long, and under which load.
@@ -94,7 +97,7 @@ pub async fn run(stack: &mut Stack, plan: Plan) -> anyhow::Result<Report> {
     tracing::info!("Kafka is back, and {} facts wait", number(missing.lost));
     until_published(&watch, missing.committed).await?;
     let drained_seconds = back.elapsed().as_secs_f64();
-    writes.push(Writes::of("starting, draining", begun, load.take_phase()));
+    writes.push(Writes::of(DRAINING, begun, load.take_phase()));
     load.stop().await;
     let checked = committed::settle(&sources, &watch, SETTLE).await?;
     watch.stop().await;
@@ -143,6 +146,9 @@ impl Report {
         let mut failures = self.checked.failures();
         for writes in &self.writes {
             let Outcomes { shed, failed, .. } = writes.outcomes;
+            // While a backlog is drained the machine has more to do than the load asks for; whoever is shed then is told so and comes
+            // again. Kafka's absence by itself is no reason to shed.
+            let shed = if writes.name == DRAINING { 0 } else { shed };
             if shed + failed > 0 {
                 failures.push(format!(
                     "{}: {shed} writes were shed, {failed} failed",
