@@ -57,12 +57,14 @@ pub async fn check(sources: &Sources, watch: &LogWatch) -> anyhow::Result<Checke
     Ok(compare(&rows, watch.versions(), watch.order()))
 }
 
-/// Waits until everything that is committed is in the log, or `patience` is over; what is missing then is lost.
+/// Waits until everything that is committed is in the log and nothing else is, or `patience` is over; what is missing then is lost, and
+/// what is too much was never committed. (Orders expire by themselves: a version that is committed between the look at the database
+/// and the one at the log is too much for a moment.)
 pub async fn settle(sources: &Sources, watch: &LogWatch, patience: Duration) -> anyhow::Result<Checked> {
     let deadline = Instant::now() + patience;
     loop {
         let checked = check(sources, watch).await?;
-        if checked.lost == 0 || Instant::now() > deadline {
+        if (checked.lost == 0 && checked.ghosts == 0) || Instant::now() > deadline {
             return Ok(checked);
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
