@@ -1,5 +1,8 @@
 //! The system's only producer.
 
+pub(crate) mod class;
+mod deliveries;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,12 +15,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{Producer as _, PurgeConfig};
 use tracing::Span;
 
-pub(crate) mod class;
-mod deliveries;
-
-use class::class;
-use deliveries::Deliveries;
-
+use crate::kafka::class::class;
+use crate::kafka::deliveries::Deliveries;
 use crate::page::{Page, Row};
 use crate::sink::{Identity, Sink, SinkError};
 use crate::topics::{self, Topic};
