@@ -188,8 +188,9 @@ async fn the_first_page_of_products_is_cached_and_shows_each_change_at_once() {
         .expect(StatusCode::OK);
     let reply = read(&shop, page).await;
     assert_eq!(reply.body["items"][0]["price_minor"], 990, "{}", reply.body);
-    // The list of ids was a hit, and its product was loaded.
-    assert_eq!(reply.header("cache-status"), "plumbline; fwd=miss; stored");
+    // The list of ids was a hit, and its product was loaded. It is not stored when the tail invalidates it once more meanwhile.
+    let status = reply.header("cache-status");
+    assert!(status.starts_with("plumbline; fwd=miss"), "{status}");
 
     until_hit(&shop, page).await;
     let second = shop.product(1, json!({})).await;
