@@ -275,7 +275,10 @@ impl Live {
 impl Live {
     /// `error`, or what librdkafka knows to be behind it: that it gave up by itself, or why a broker cannot be reached.
     fn explain(&self, error: SinkError) -> SinkError {
-        if let Some((code, reason)) = self.producer.client().fatal_error() {
+        // A record that was refused says more than that librdkafka gave up because of it.
+        if ["other", "deadline"].contains(&error.class())
+            && let Some((code, reason)) = self.producer.client().fatal_error()
+        {
             let class = class(&KafkaError::MessageProduction(code));
             return SinkError::new(class, anyhow::anyhow!("{error}; {reason}"));
         }
