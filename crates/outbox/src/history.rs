@@ -4,6 +4,8 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+use crate::lease::Seen;
+
 /// The database went back in time, or is another one. Nothing is delivered until an operator says how to go on.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -24,6 +26,28 @@ impl Halted {
             saves: Some(saves),
         }
     }
+}
+
+/// Whether the cursor that was `seen` continues what a process knows that has `remembered` so many saves of it.
+pub(crate) fn check(seen: &Seen, remembered: i64) -> Result<(), Halted> {
+    if !seen.same_history {
+        let why = "the server or its timeline is not the one that the outbox's cursors belong to, or another tail found that the \
+                   database went back in time";
+        return Err(Halted {
+            why: why.to_owned(),
+            saves: None,
+        });
+    }
+    if seen.ahead {
+        return Err(Halted {
+            why: "the outbox's cursor is ahead of everything that the database knows".to_owned(),
+            saves: Some(seen.saves + 1),
+        });
+    }
+    if seen.saves < remembered {
+        return Err(Halted::by_saves(seen.saves, "this process remembers", remembered));
+    }
+    Ok(())
 }
 
 /// The system identifier and timeline of the server that answers; an error on a replica.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::backoff::{Backoff, Stop};
 use crate::history::{self, Halted};
-use crate::lease::{self, Lease, Replaced, Seen};
+use crate::lease::{self, Lease, Replaced};
 use crate::meter::Meter;
 use crate::page::Page;
 use crate::position::{Position, STATEMENT_LIMIT, bounded};
@@ -203,7 +203,8 @@ impl<S: Sink> Tail<S> {
     ) -> anyhow::Result<Option<(Lease, Cursor)>> {
         loop {
             let seen = bounded(lease::look(conn, S::NAME, &self.owner)).await?;
-            self.is_our_history(&seen)?;
+            history::check(&seen, self.remembered)?;
+            self.remembered = seen.saves;
             if seen.free
                 && let Some(acquired) = bounded(lease::acquire(conn, S::NAME, &self.owner)).await?
             {
@@ -214,32 +215,6 @@ impl<S: Sink> Tail<S> {
             }
             stop.pause(STANDBY_EVERY).await;
         }
-    }
-
-    fn is_our_history(&mut self, seen: &Seen) -> Result<(), Halted> {
-        if !seen.same_history {
-            let why = "the server or its timeline is not the one that the outbox's cursors belong to, or another tail found that the \
-                       database went back in time";
-            return Err(Halted {
-                why: why.to_owned(),
-                saves: None,
-            });
-        }
-        if seen.ahead {
-            return Err(Halted {
-                why: "the outbox's cursor is ahead of everything that the database knows".to_owned(),
-                saves: Some(seen.saves + 1),
-            });
-        }
-        if seen.saves < self.remembered {
-            return Err(Halted::by_saves(
-                seen.saves,
-                "this process remembers",
-                self.remembered,
-            ));
-        }
-        self.remembered = seen.saves;
-        Ok(())
     }
 
     async fn follow(&mut self, at: &mut Position, mut stop: Stop) -> anyhow::Result<()> {

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
 use crate::fixture::Fixture;
 use crate::reader::commit_one;
-use crate::sinks::{PARTITIONS, relay, topic};
+use crate::sinks::{PARTITIONS, reading, relay, topic};
 
 /// MurmurHash2 with the seed and the byte order of Kafka's Java client (`org.apache.kafka.common.utils.Utils.murmur2`).
 fn murmur2(key: &[u8]) -> u32 {
@@ -56,18 +54,7 @@ async fn a_fact_lies_in_the_partition_that_java_computes_for_its_key() {
     }
     let tail = fixture.tail(relay(topic));
     let reading = tokio::task::spawn_blocking(move || {
-        let mut config = testkit::kafka_args().client("outbox-test").unwrap();
-        config
-            .set("group.id", "unused")
-            .set("enable.auto.commit", "false");
-        let consumer: BaseConsumer = config.create().unwrap();
-        let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            partitions
-                .add_partition_offset(topic, partition, Offset::Beginning)
-                .unwrap();
-        }
-        consumer.assign(&partitions).unwrap();
+        let consumer = reading(&testkit::kafka_args(), topic);
         let mut places = Vec::new();
         let begun = std::time::Instant::now();
         while places.len() < FACTS {

@@ -123,18 +123,7 @@ pub(crate) fn follow_as(kafka: KafkaArgs, topic: &'static str) -> Seen {
     let target = Arc::downgrade(&seen.0);
     // An OS thread, because dropping a consumer blocks.
     std::thread::spawn(move || {
-        let mut config = kafka.client("outbox-test").unwrap();
-        config
-            .set("group.id", "unused")
-            .set("enable.auto.commit", "false");
-        let consumer: BaseConsumer = config.create().unwrap();
-        let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            partitions
-                .add_partition_offset(topic, partition, Offset::Beginning)
-                .unwrap();
-        }
-        consumer.assign(&partitions).unwrap();
+        let consumer = reading(&kafka, topic);
         while let Some(copies) = target.upgrade() {
             let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else {
                 continue;
@@ -149,4 +138,21 @@ pub(crate) fn follow_as(kafka: KafkaArgs, topic: &'static str) -> Seen {
         }
     });
     seen
+}
+
+/// Reads a topic from its beginning, as nobody's member.
+pub(crate) fn reading(kafka: &KafkaArgs, topic: &str) -> BaseConsumer {
+    let mut config = kafka.client("outbox-test").unwrap();
+    config
+        .set("group.id", "unused")
+        .set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut partitions = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        partitions
+            .add_partition_offset(topic, partition, Offset::Beginning)
+            .unwrap();
+    }
+    consumer.assign(&partitions).unwrap();
+    consumer
 }
