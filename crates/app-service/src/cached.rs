@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use cache::{
-    Cache, CacheArgs, Collection, Entry, LoadError, Loaded, Namespace, Pages, Policy, Source, Tail,
+    Cache, CacheArgs, Collection, Entry, Known, LoadError, Loaded, Namespace, Pages, Policy, Source, Tail,
     TailError, Unavailable,
 };
 use chassis::{Misconfigured, Problem};
@@ -21,6 +21,7 @@ use crate::api::products::ProductBody;
 use crate::checkout::Pool;
 use crate::etag;
 use crate::models::product;
+use crate::path;
 use crate::trouble::{self, Trouble};
 
 /// All that is cached; cheap to clone.
@@ -50,19 +51,16 @@ impl Cached {
         self.cache.tail()
     }
 
-    /// Forgets what `changes` made old; what Redis does not acknowledge, the invalidator does again.
-    pub(crate) async fn invalidate(&self, old: &Old) {
+    /// Forgets what `changes` made old, and returns whether Redis acknowledged all of it; the invalidator does it again.
+    pub(crate) async fn invalidate(&self, old: &Old) -> bool {
         let products = join_all(
             old.products
                 .iter()
                 .map(|(id, version)| self.products.invalidate(id, *version)),
         );
-        let listing = async {
-            if old.listing {
-                self.listing.invalidate().await;
-            }
-        };
-        join(products, listing).await;
+        let listing = async { !old.listing || self.listing.invalidate().await };
+        let (products, listing) = join(products, listing).await;
+        listing && products.into_iter().all(|acknowledged| acknowledged)
     }
 
     /// The same, until Redis has acknowledged it; the listing once, however many changes there are.
@@ -80,6 +78,16 @@ impl Cached {
         }
         Ok(())
     }
+}
+
+/// What an operator may ask for by name.
+pub(crate) fn known() -> [Known; 2] {
+    [
+        Known::entries::<Products>("a UUID in lower case with hyphens", |text| {
+            path::parse::<ProductId>(text).is_some()
+        }),
+        Known::list::<FirstPages>(),
+    ]
 }
 
 /// A new version of an aggregate, as its fact states it.

@@ -11,8 +11,10 @@ pub(crate) struct Invalidator {
     cached: Cached,
     redis: Tail,
     lag: InvalidationLag,
-    /// What was committed before that is applied again, and says nothing of how long an invalidation takes.
-    lost_at: OffsetDateTime,
+    /// The database's time when this had caught up last: rows have theirs from there, and this machine's clock may differ.
+    caught_up: OffsetDateTime,
+    /// Something is applied again, which says nothing of how long an invalidation takes.
+    again: bool,
 }
 
 impl Invalidator {
@@ -22,7 +24,8 @@ impl Invalidator {
             cached,
             redis,
             lag: InvalidationLag::by("tail"),
-            lost_at: OffsetDateTime::UNIX_EPOCH,
+            caught_up: OffsetDateTime::UNIX_EPOCH,
+            again: false,
         }
     }
 }
@@ -31,15 +34,19 @@ impl Sink for Invalidator {
     const NAME: &'static str = "cache";
 
     async fn deliver(&mut self, page: &Page) -> Result<(), SinkError> {
-        let oldest = OffsetDateTime::now_utc() - cache::MEMORY;
+        // What is older is in no entry.
+        let oldest = self.caught_up - cache::MEMORY;
         let rows: Vec<Row<'_>> = page.rows().filter(|row| row.occurred_at() >= oldest).collect();
         self.cached
             .reapply(&mut self.redis, rows.iter().map(change))
             .await
             .map_err(unacknowledged)?;
+        if self.again {
+            return Ok(());
+        }
         let now = OffsetDateTime::now_utc();
-        for row in rows.iter().filter(|row| row.occurred_at() >= self.lost_at) {
-            if Old::of([change(row)]).is_some() {
+        for row in rows {
+            if Old::of([change(&row)]).is_some() {
                 self.lag.record((now - row.occurred_at()).as_seconds_f64());
             }
         }
@@ -56,11 +63,13 @@ impl Sink for Invalidator {
 
     async fn lost(&mut self) -> Result<(), SinkError> {
         tracing::warn!("redis may have forgotten invalidations; they are applied again");
-        self.lost_at = OffsetDateTime::now_utc();
+        self.again = true;
         self.redis.withdraw().await.map_err(unacknowledged)
     }
 
     async fn caught_up(&mut self, to: &Watermark) -> Result<(), SinkError> {
+        self.caught_up = to.at + to.lag;
+        self.again = false;
         self.redis
             .publish(to.at.into(), to.lag, to.saves)
             .await

@@ -94,7 +94,7 @@ impl Program for app::Args {
                 command.run(&database, &Storefront, &mut std::io::stdout()).await
             }
             Verbs::Cache(command) => {
-                print!("{}", command.run().await?);
+                print!("{}", command.run(&cached::known()).await?);
                 Ok(())
             }
         }

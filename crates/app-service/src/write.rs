@@ -9,7 +9,7 @@ use futures_util::future::try_join;
 use outbox::Attribution;
 use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use crate::answer::Answer;
 use crate::app::App;
@@ -132,7 +132,7 @@ fn is_final(refusal: &Problem) -> bool {
 }
 
 async fn append_in_txn(conn: &AsyncPgConnection, call: &Call, facts: &[Fact]) -> Result<(), Trouble> {
-    let traceparent = trace::traceparent(&Span::current());
+    let traceparent = trace::current();
     let by = Attribution {
         actor: &call.caller.principal,
         traceparent: traceparent.as_deref(),
@@ -150,7 +150,7 @@ async fn transact<T>(
     let (conn, decided) = database::measured("transaction", proposing).await??;
     // In a task of its own, which a caller that hangs up does not take along: between COMMIT and invalidation lies a
     // stale cache.
-    let finishing = tokio::spawn(finish(app.clone(), conn, decided.facts).in_current_span());
+    let finishing = tokio::spawn(trace::carried(finish(app.clone(), conn, decided.facts)));
     let invalidating = match timeout_at(call.deadline, finishing).await {
         Ok(Ok(committed)) => committed?,
         Ok(Err(panicked)) => return Err(Problem::internal(panicked)),
@@ -213,10 +213,11 @@ async fn finish(app: App, mut conn: Checkout, facts: Vec<Fact>) -> Result<Option
     // The caller waits for a moment only; the attempt goes on.
     let committed = Instant::now();
     let invalidating = async move {
-        app.cached.invalidate(&old).await;
-        InvalidationLag::by("inline").record(committed.elapsed().as_secs_f64());
+        if app.cached.invalidate(&old).await {
+            InvalidationLag::by("inline").record(committed.elapsed().as_secs_f64());
+        }
     };
-    Ok(Some(tokio::spawn(invalidating.in_current_span())))
+    Ok(Some(tokio::spawn(trace::carried(invalidating))))
 }
 
 /// COMMIT was sent and not acknowledged.

@@ -33,7 +33,8 @@ pub struct CacheArgs {
     pub cache_scope: String,
 
     /// How old an entry may be while nobody confirms that invalidations arrive, which the watermark does. It must exceed the longest lease
-    /// (5 s) and the time in which another replica takes over the invalidations (6 s): 7s to 1h. 0s turns it off: right only where nothing publishes a watermark.
+    /// (5 s) and the time in which another replica takes over the invalidations (6 s), and 15 s leaves room for both in a row: 7s to 1h. 0s
+    /// turns it off: right only where nothing publishes a watermark.
     #[arg(
         long,
         env = "CACHE_STALENESS_BOUND",
@@ -43,7 +44,8 @@ pub struct CacheArgs {
     )]
     pub cache_staleness_bound: Duration,
 
-    /// One in so many hits is compared with its source; 0 compares none. At 10,000 the comparisons cost the database less than the misses do.
+    /// One in so many hits is compared with its source; 0 compares none. At 10,000 a process with 10,000 hits a second asks the
+    /// database once a second for it.
     #[arg(long, env = "CACHE_AUDIT_EVERY", value_name = "HITS", default_value = "10000")]
     pub cache_audit_every: u32,
 }
@@ -78,7 +80,8 @@ fn scope(text: &str) -> Result<String, &'static str> {
 }
 
 /// How Redis is reached: the URL, and the files that TLS needs. Both are read again at each new connection, so that neither a rotated
-/// password nor a rotated certificate needs a restart. `Debug` never shows the password.
+/// password nor a rotated certificate needs a restart; only a cluster's client reconnects to its nodes with those that it began with.
+/// `Debug` never shows the password.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Redis {
     #[command(flatten)]

@@ -48,10 +48,6 @@ impl<S: Source> Inner<S> {
         if content == stored.content {
             return "match";
         }
-        if version == stored.version {
-            // The same row in other words: somebody changed the format and not the schema's version.
-            return "mismatch";
-        }
         if content != Content::Absent && version < stored.version {
             // The entry is newer: what was loaded is an older snapshot's.
             return "changed";
@@ -65,6 +61,17 @@ impl<S: Source> Inner<S> {
             .run::<Option<Vec<u8>>>(Op::Get, &Cmd::get(data))
             .await;
         let Ok(Some(bytes)) = again else { return "changed" };
+        if let Some(nonce) = &self.nonce {
+            // A page under an older nonce stays as it is, and nobody finds it.
+            let nonce = self
+                .core
+                .link
+                .run::<Option<String>>(Op::Get, &Cmd::get(&**nonce))
+                .await;
+            if !nonce.is_ok_and(|nonce| nonce.is_some_and(|nonce| data.contains(&nonce))) {
+                return "changed";
+            }
+        }
         match Stored::decode(S::SCHEMA, bytes) {
             Decoded::Entry(again) if again.version == stored.version && again.content == stored.content => {
                 "mismatch"

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// How long a load waits for its turn. Longer, and its reader is better told to come back: a queue that drains slower
 /// than it fills helps nobody.
@@ -37,8 +37,13 @@ impl Bulkhead {
         }
     }
 
+    /// Until when who comes now may wait for his turn.
+    pub(crate) fn deadline() -> Instant {
+        Instant::now() + WAIT
+    }
+
     /// Waits for its turn, within bounds.
-    pub(crate) async fn enter(&self) -> Result<Permit, Shed> {
+    pub(crate) async fn enter(&self, by: Instant) -> Result<Permit, Shed> {
         if let Some(permit) = self.enter_now() {
             return Ok(permit);
         }
@@ -46,7 +51,7 @@ impl Bulkhead {
         if waiting.ahead >= self.size * WAITING_FOR_EACH {
             return Err(self.shed());
         }
-        match timeout(WAIT, Arc::clone(&self.permits).acquire_owned()).await {
+        match timeout_at(by, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Permit(permit)),
             // It is never closed.
             Ok(Err(_)) | Err(_) => Err(self.shed()),
@@ -104,26 +109,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_load_waits_for_its_turn_and_not_for_ever() {
         let bulkhead = Bulkhead::new(1);
-        let first = bulkhead.enter().await.ok().unwrap();
+        let first = bulkhead.enter(Bulkhead::deadline()).await.ok().unwrap();
         assert!(bulkhead.enter_now().is_none());
-        assert_eq!(bulkhead.enter().await.err(), Some(Shed));
+        assert_eq!(bulkhead.enter(Bulkhead::deadline()).await.err(), Some(Shed));
         drop(first);
-        assert!(bulkhead.enter().await.is_ok());
+        assert!(bulkhead.enter(Bulkhead::deadline()).await.is_ok());
         assert_eq!((bulkhead.in_use(), bulkhead.waiting()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_queue_is_bounded() {
         let bulkhead = Bulkhead::new(1);
-        let _first = bulkhead.enter().await.ok().unwrap();
+        let _first = bulkhead.enter(Bulkhead::deadline()).await.ok().unwrap();
         let mut context = Context::from_waker(Waker::noop());
         let mut queue: Vec<_> = (0..WAITING_FOR_EACH)
-            .map(|_| Box::pin(bulkhead.enter()))
+            .map(|_| Box::pin(bulkhead.enter(Bulkhead::deadline())))
             .collect();
         for waiting in &mut queue {
             assert!(waiting.as_mut().poll(&mut context).is_pending());
         }
-        assert!(pin!(bulkhead.enter()).poll(&mut context).is_ready());
+        assert!(pin!(bulkhead.enter(Bulkhead::deadline())).poll(&mut context).is_ready());
         drop(queue);
         assert_eq!(bulkhead.waiting(), 0);
     }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use deadpool_redis::redis::{Cmd, cmd};
-use settings::Unavailable;
+use settings::{Misconfigured, Unavailable};
 
 use crate::args::CacheArgs;
 use crate::clock::millis;
@@ -12,7 +12,9 @@ use crate::collection::{nonce_key, renewal};
 use crate::connection::Dialer;
 use crate::entry::Header;
 use crate::entry::Version;
-use crate::key::Keys;
+use crate::collection::Pages;
+use crate::key::{Keys, LONGEST};
+use crate::namespace::Source;
 use crate::policy::CONTROL_TTL;
 use crate::script::INVALIDATE;
 use crate::tail::Tail;
@@ -36,7 +38,8 @@ pub enum Command {
         namespace: String,
         /// The id.
         key: String,
-        /// Forget only what is older than this version of the row, and keep it out.
+        /// Forget only what is older than this version of the row, and keep it out: also a row that has no such version yet, until it
+        /// has or is invalidated without this.
         #[arg(long = "below-version", value_name = "VERSION")]
         below: Option<i64>,
         /// Whose cache.
@@ -53,27 +56,92 @@ pub enum Command {
     },
 }
 
+/// A namespace that an operator may name, so that a name or a key that nothing has is told apart from one that is not cached.
+pub struct Known {
+    name: &'static str,
+    /// `None` of a list.
+    entries: Option<Entries>,
+}
+
+struct Entries {
+    form: &'static str,
+    is_key: fn(&str) -> bool,
+}
+
+impl Known {
+    /// The entries of `S`, whose keys are texts of this `form` (as in "a number") that `is_key` accepts.
+    pub fn entries<S: Source>(form: &'static str, is_key: fn(&str) -> bool) -> Known {
+        Known {
+            name: S::NAMESPACE,
+            entries: Some(Entries { form, is_key }),
+        }
+    }
+
+    /// The pages of `P`.
+    pub fn list<P: Pages>() -> Known {
+        Known {
+            name: P::NAMESPACE,
+            entries: None,
+        }
+    }
+
+    fn find<'k>(known: &'k [Known], name: &str) -> Result<&'k Known, Misconfigured> {
+        known.iter().find(|known| known.name == name).ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|known| known.name).collect();
+            Misconfigured(format!("there is no namespace '{name}'; there are {}", names.join(", ")))
+        })
+    }
+}
+
 impl Command {
-    /// Does it; returns what is to be printed.
+    /// Does it; returns what is to be printed. `known` are the namespaces that the application has.
     ///
     /// # Errors
-    /// [`Unavailable`] when Redis is not reached; when it does not answer, or the key is too long.
-    pub async fn run(&self) -> anyhow::Result<String> {
+    /// [`Misconfigured`] when the namespace or the key is none; [`Unavailable`] when Redis is not reached; when it does not answer.
+    pub async fn run(&self, known: &[Known]) -> anyhow::Result<String> {
         match self {
-            Command::Get { args, namespace, key } => get(args, namespace, key).await,
+            Command::Get { args, namespace, key } => {
+                get(args, keys(known, args, namespace, key)?).await
+            }
             Command::Invalidate {
                 args,
                 namespace,
                 key,
                 below,
-            } => invalidate(args, namespace, key, *below).await,
-            Command::InvalidateList { args, namespace } => invalidate_list(args, namespace).await,
+            } => {
+                let below = below.map(Version::try_from).transpose();
+                let below = below.map_err(|error| Misconfigured(format!("--below-version: {error}")))?;
+                invalidate(args, keys(known, args, namespace, key)?, below).await
+            }
+            Command::InvalidateList { args, namespace } => {
+                if Known::find(known, namespace)?.entries.is_some() {
+                    return Err(Misconfigured(format!("{namespace} is no list; see `invalidate`")).into());
+                }
+                invalidate_list(args, namespace).await
+            }
         }
     }
 }
 
-async fn get(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<String> {
-    let (mut redis, keys) = open(args, namespace, key).await?;
+fn keys(known: &[Known], args: &CacheArgs, namespace: &str, key: &str) -> Result<Keys, Misconfigured> {
+    let Some(entries) = &Known::find(known, namespace)?.entries else {
+        return Err(Misconfigured(format!("{namespace} is a list; see `invalidate-list`")));
+    };
+    if !(entries.is_key)(key) {
+        return Err(Misconfigured(format!(
+            "'{key}' is no key of {namespace}, which is {}",
+            entries.form
+        )));
+    }
+    Keys::of(&args.cache_scope, namespace, &key).ok_or_else(|| {
+        Misconfigured(format!(
+            "'{key}' is too long: with prefix, scope and namespace a key has at most {LONGEST} bytes"
+        ))
+    })
+}
+
+async fn get(args: &CacheArgs, keys: Keys) -> anyhow::Result<String> {
+    let mut redis = connect(args).await?;
     let header: Vec<u8> = redis
         .run(&Cmd::getrange(&keys.data, 0, Header::BYTES as isize - 1))
         .await?;
@@ -136,13 +204,8 @@ async fn get(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<Str
     Ok(text)
 }
 
-async fn invalidate(
-    args: &CacheArgs,
-    namespace: &str,
-    key: &str,
-    below: Option<i64>,
-) -> anyhow::Result<String> {
-    let (mut redis, keys) = open(args, namespace, key).await?;
+async fn invalidate(args: &CacheArgs, keys: Keys, below: Option<Version>) -> anyhow::Result<String> {
+    let mut redis = connect(args).await?;
     let Some(below) = below else {
         // Without its control key, and so without its token, no populate in flight is accepted.
         let deleted: u64 = redis.run(&Cmd::del(&keys.both()[..])).await?;
@@ -151,12 +214,11 @@ async fn invalidate(
             _ => format!("forgot {}\n", keys.data),
         });
     };
-    let version = Version::try_from(below).context("--below-version")?;
     let command = INVALIDATE.by_text(&keys.both(), &|command: &mut Cmd| {
-        command.arg(version.get()).arg(millis(CONTROL_TTL));
+        command.arg(below.get()).arg(millis(CONTROL_TTL));
     });
     let answer: String = redis.run(&command).await?;
-    Ok(format!("{answer}: {} below version {below}\n", keys.data))
+    Ok(format!("{answer}: {} below version {}\n", keys.data, below.get()))
 }
 
 async fn invalidate_list(args: &CacheArgs, namespace: &str) -> anyhow::Result<String> {
@@ -169,13 +231,6 @@ async fn invalidate_list(args: &CacheArgs, namespace: &str) -> anyhow::Result<St
         Some(_) => format!("forgot the pages of {namespace}\n"),
         None => format!("no page of {namespace} was there\n"),
     })
-}
-
-async fn open(args: &CacheArgs, namespace: &str, key: &str) -> anyhow::Result<(Tail, Keys)> {
-    let Some(keys) = Keys::of(&args.cache_scope, namespace, &key) else {
-        bail!("the key is too long");
-    };
-    Ok((connect(args).await?, keys))
 }
 
 async fn connect(args: &CacheArgs) -> anyhow::Result<Tail> {

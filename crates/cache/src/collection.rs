@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,10 +63,11 @@ const NONCE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl<P: Pages> Collection<P> {
     pub(crate) fn new(core: Arc<Core>, pages: P, policy: Policy) -> Collection<P> {
+        let nonce: Arc<str> = nonce_key(&core.scope, P::NAMESPACE).into();
         Collection {
-            nonce: nonce_key(&core.scope, P::NAMESPACE).into(),
-            pages: Namespace::new(Arc::clone(&core), Paged(pages), policy),
+            pages: Namespace::new(Arc::clone(&core), Paged(pages), policy, Some(Arc::clone(&nonce))),
             core,
+            nonce,
         }
     }
 
@@ -96,11 +98,13 @@ impl<P: Pages> Collection<P> {
     }
 
     /// Makes all pages that are cached unreachable. Call it after a commit that can change what a page lists, or in which
-    /// order. A failure is counted and otherwise ignored, as in [`Namespace::invalidate`].
-    pub async fn invalidate(&self) {
+    /// order. Returns whether Redis acknowledged it; a failure is counted, as in [`Namespace::invalidate`].
+    pub async fn invalidate(&self) -> bool {
+        self.forget_local();
         let renewed = self.core.link.run::<()>(Op::Set, &renewal(&self.nonce)).await;
         let result = if renewed.is_ok() { "inline" } else { "failed" };
         self.pages.inner.meters.invalidation(result);
+        renewed.is_ok()
     }
 
     /// The same with a tail's connection, acknowledged.
@@ -108,9 +112,16 @@ impl<P: Pages> Collection<P> {
     /// # Errors
     /// When Redis has not acknowledged it.
     pub async fn reapply(&self, tail: &mut Tail) -> Result<(), TailError> {
+        self.forget_local();
         tail.run::<()>(&renewal(&self.nonce)).await?;
         self.pages.inner.meters.invalidation("tail");
         Ok(())
+    }
+
+    /// What is remembered without Redis is under no nonce.
+    fn forget_local(&self) {
+        self.pages.inner.invalidated.fetch_add(1, Ordering::SeqCst);
+        self.pages.inner.local.clear();
     }
 
     fn page(&self, nonce: String, page: &P::Page) -> PageKey<P::Page> {

@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use deadpool_redis::redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use metrics::Histogram;
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 pub(crate) use self::dialer::{Connection, Dialer};
 use self::near::{Line, Near};
@@ -102,11 +104,6 @@ impl Link {
         }
     }
 
-    /// Whether Redis cannot be reached at all, rather than having failed one command.
-    pub(crate) fn is_out_of_reach(&self) -> bool {
-        self.breaker.phase() != 0 || !matches!(*self.state.borrow(), State::Up(_))
-    }
-
     pub(crate) fn breaker_phase(&self) -> u8 {
         self.breaker.phase()
     }
@@ -124,16 +121,7 @@ impl Link {
         if !self.breaker.admits(Instant::now()) {
             return Err(Unreachable::Open);
         }
-        let name = op.name();
-        let span = tracing::info_span!(
-            "redis",
-            otel.name = name,
-            otel.kind = "client",
-            otel.status_code = tracing::field::Empty,
-            peer.service = "redis",
-            db.system.name = "redis",
-            db.operation.name = name,
-        );
+        let span = span(op);
         let started = Instant::now();
         let line = live.near.line();
         let mut connection = line.connection.clone();
@@ -157,6 +145,13 @@ impl Link {
     /// Tells the breaker and the connection's keeper what a command's outcome says of Redis.
     fn judge<T>(&self, live: &Live, line: &Line, outcome: &Result<T, Unreachable>, took: Duration) {
         match outcome {
+            // It lives, and is no master any more: another dial may find the one that is.
+            Err(Unreachable::Refused(error))
+                if is_demoted(error) && matches!(line.connection, Connection::Single(_)) =>
+            {
+                self.breaker.succeeded(Instant::now());
+                live.broken.notify_one();
+            }
             Ok(_) | Err(Unreachable::NoScript | Unreachable::Refused(_)) => {
                 // Written only when there is something to forget: the cache line is shared by all workers.
                 if line.timeouts.load(Ordering::Relaxed) > 0 {
@@ -184,6 +179,27 @@ impl Link {
     }
 }
 
+/// None in a trace that nobody will see: it is a tenth of what a hit costs.
+fn span(op: Op) -> Span {
+    let unseen = Context::map_current(|context| {
+        let parent = context.span();
+        let parent = parent.span_context();
+        parent.is_valid() && !parent.is_sampled()
+    });
+    if unseen {
+        return Span::none();
+    }
+    tracing::info_span!(
+        "redis",
+        otel.name = op.name(),
+        otel.kind = "client",
+        otel.status_code = tracing::field::Empty,
+        peer.service = "redis",
+        db.system.name = "redis",
+        db.operation.name = op.name(),
+    )
+}
+
 /// An answer, even a refusal, shows that Redis lives: out of memory it still answers reads. Refusals by which it says
 /// that it cannot serve at all count as none.
 fn classify(error: RedisError) -> Unreachable {
@@ -197,6 +213,14 @@ fn classify(error: RedisError) -> Unreachable {
     }
 }
 
+/// Whether this Redis became the replica of another one. Before 7.0, what a script ran into is a part of the script's error.
+pub(crate) fn is_demoted(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error
+            .detail()
+            .is_some_and(|detail| detail.contains("-READONLY "))
+}
+
 /// Connects, waits until the connection is broken, and starts again, until the last [`Link`] is dropped.
 async fn keep_up(dialer: Dialer, clock: Arc<Clock>, state: watch::Sender<State>) {
     let mut pause = BACKOFF.0;
@@ -205,7 +229,7 @@ async fn keep_up(dialer: Dialer, clock: Arc<Clock>, state: watch::Sender<State>)
         match dialer.dial(&clock).await {
             Ok(connection) => {
                 tracing::info!("connected to redis");
-                (pause, complained) = (BACKOFF.0, false);
+                let since = Instant::now();
                 let live = Arc::new(Live {
                     near: Near::new(connection, dialer.clone(), Arc::clone(&clock)),
                     broken: Notify::new(),
@@ -214,6 +238,10 @@ async fn keep_up(dialer: Dialer, clock: Arc<Clock>, state: watch::Sender<State>)
                 tokio::select! {
                     () = live.broken.notified() => {}
                     () = state.closed() => return,
+                }
+                // One that breaks at once, as that of a replica which refuses to be written to, is not dialled for at full speed.
+                if since.elapsed() > BACKOFF.1 {
+                    (pause, complained) = (BACKOFF.0, false);
                 }
                 tracing::warn!(
                     "the connection to redis is broken; reads go to their source until there is another"

@@ -64,7 +64,7 @@ pub struct Entry {
 pub enum CacheStatus {
     /// Answered from Redis.
     Hit,
-    /// Redis is out of reach; answered from this process's own layer, at most a second old.
+    /// Redis did not answer, and had not before; answered from this process's own layer, at most a second old.
     HitLocal,
     /// Answered from Redis with an entry past its soft expiry, which is refreshed behind the answer (RFC 5861).
     HitStale,

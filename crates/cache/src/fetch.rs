@@ -4,13 +4,14 @@ mod lease;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::lease::{Lease, Leased};
-use crate::bulkhead::Permit;
+use crate::bulkhead::{Bulkhead, Permit, Shed};
 use crate::clock::millis;
 use crate::entry::{CacheStatus, Content, Forward, Loaded, Stored};
 use crate::flight::Pilot;
@@ -100,7 +101,7 @@ pub(crate) async fn fly<S: Source>(
         next = match errand {
             Errand::Miss { seen, budget } => round.contend(pilot, seen, budget).await,
             Errand::Refresh { seen, why } => round.refresh(pilot, seen, why).await,
-            Errand::Apart { why } => round.load_apart(pilot, why).await,
+            Errand::Apart { why } => round.load_apart(pilot, why, None).await,
         };
         // Who joined too late for this round has seen nothing.
         if let Errand::Miss { .. } | Errand::Refresh { .. } = errand {
@@ -123,11 +124,27 @@ impl<S: Source> Round<'_, S> {
     async fn contend(&self, pilot: Flying, mut seen: u64, budget: Duration) -> Option<Flying> {
         // Not his budget: others wait with him, and who has no time left goes away by himself.
         let deadline = Instant::now() + self.namespace.policy.request_budget;
+        let bulkhead = &self.namespace.core.bulkhead;
         let mut pause = POLL.0;
+        let mut turn: Option<Permit> = None;
+        let mut turn_by = None;
         loop {
             let sent = pilot.sending();
             match self.lease(seen, sent, budget).await {
-                Ok(Leased::Won(lease)) => return self.load_for_all(pilot, lease).await,
+                Ok(Leased::Won(lease)) => {
+                    if let Some(permit) = turn.take().or_else(|| bulkhead.enter_now()) {
+                        return self.load(pilot, lease, permit, "miss").await;
+                    }
+                    // The lease would end while this waits for its turn, and what is loaded then would not be stored. So the
+                    // turn comes first, and another lease with it.
+                    self.release(&lease).await;
+                    let by = *turn_by.get_or_insert_with(Bulkhead::deadline);
+                    match bulkhead.enter(by).await {
+                        Ok(permit) => turn = Some(permit),
+                        Err(Shed) => return shed(pilot),
+                    }
+                    pause = POLL.0;
+                }
                 Ok(Leased::Fresh(stored)) => {
                     let now = self.namespace.core.link.clock.now();
                     if self.namespace.judge(&stored, now) != Verdict::Expired {
@@ -137,6 +154,10 @@ impl<S: Source> Round<'_, S> {
                     seen = stored.soft_expiry;
                 }
                 Ok(Leased::Busy(left)) => {
+                    // Somebody who only gives his back has it for a moment; a turn is not given up for that.
+                    if pause > POLL.0 {
+                        turn = None;
+                    }
                     if Instant::now() >= deadline {
                         pilot.land_for_all(&Err(Unavailable::TooSlow));
                         return None;
@@ -144,10 +165,10 @@ impl<S: Source> Round<'_, S> {
                     sleep(pause.min(left)).await;
                     pause = (pause * 2).min(POLL.1);
                 }
-                Ok(Leased::Newer) => return self.load_apart(pilot, "newer").await,
+                Ok(Leased::Newer) => return self.load_apart(pilot, "newer", turn).await,
                 Err(error) => {
                     tracing::debug!(%error, "redis gave no lease");
-                    return self.load_apart(pilot, "bypass").await;
+                    return self.load_apart(pilot, "bypass", turn).await;
                 }
             }
         }
@@ -155,16 +176,13 @@ impl<S: Source> Round<'_, S> {
 
     /// Replaces an entry that still can be answered: only when that is nobody else's turn, and costs nobody time.
     async fn refresh(&self, pilot: Flying, seen: u64, why: &'static str) -> Option<Flying> {
+        let Some(permit) = self.namespace.core.bulkhead.enter_now() else {
+            return pilot.land_for_none();
+        };
         let sent = pilot.sending();
         let budget = self.namespace.policy.request_budget;
         match self.lease(seen, sent, budget).await {
-            Ok(Leased::Won(lease)) => match self.namespace.core.bulkhead.enter_now() {
-                Some(permit) => self.load(pilot, lease, permit, why).await,
-                None => {
-                    self.release(&lease).await;
-                    pilot.land_for_none()
-                }
-            },
+            Ok(Leased::Won(lease)) => self.load(pilot, lease, permit, why).await,
             Ok(Leased::Fresh(stored)) => {
                 let now = self.namespace.core.link.clock.now();
                 if self.namespace.judge(&stored, now) == Verdict::Expired {
@@ -173,17 +191,6 @@ impl<S: Source> Round<'_, S> {
                 pilot.land(&Ok(Fetched::awaited(stored)), sent)
             }
             Ok(Leased::Busy(_) | Leased::Newer) | Err(_) => pilot.land_for_none(),
-        }
-    }
-
-    async fn load_for_all(&self, pilot: Flying, lease: Lease) -> Option<Flying> {
-        match self.namespace.core.bulkhead.enter().await {
-            Ok(permit) => self.load(pilot, lease, permit, "miss").await,
-            Err(_) => {
-                self.release(&lease).await;
-                pilot.land_for_all(&Err(Unavailable::Shed));
-                None
-            }
         }
     }
 
@@ -215,12 +222,16 @@ impl<S: Source> Round<'_, S> {
     }
 
     /// Loads, and stores nothing in Redis.
-    async fn load_apart(&self, pilot: Flying, why: &'static str) -> Option<Flying> {
-        let Ok(permit) = self.namespace.core.bulkhead.enter().await else {
-            pilot.land_for_all(&Err(Unavailable::Shed));
-            return None;
+    async fn load_apart(&self, pilot: Flying, why: &'static str, turn: Option<Permit>) -> Option<Flying> {
+        let permit = match turn {
+            Some(permit) => permit,
+            None => match self.namespace.core.bulkhead.enter(Bulkhead::deadline()).await {
+                Ok(permit) => permit,
+                Err(Shed) => return shed(pilot),
+            },
         };
         let load = pilot.sending();
+        let invalidated = self.namespace.invalidated.load(Ordering::SeqCst);
         let started = Instant::now();
         let (version, content) = match self.ask(why, permit).await {
             Ok(Some(loaded)) => loaded.parts(),
@@ -234,7 +245,9 @@ impl<S: Source> Round<'_, S> {
             self.is_large();
         }
         let small = size(&content) <= LARGEST_LOCAL;
-        if why == "bypass" && small && self.namespace.core.link.is_out_of_reach() {
+        // Otherwise this process may know better by now.
+        let unchanged = self.namespace.invalidated.load(Ordering::SeqCst) == invalidated;
+        if why == "bypass" && small && unchanged {
             self.namespace
                 .local
                 .insert(&self.keys.data, started, (version, content.clone()));
@@ -263,7 +276,8 @@ impl<S: Source> Round<'_, S> {
         let namespace = self.namespace;
         namespace.meters.load(why);
         let started = Instant::now();
-        let loading = AssertUnwindSafe(namespace.source.load(self.key)).catch_unwind();
+        // Called within: what a loader does before it returns its future can panic too.
+        let loading = AssertUnwindSafe(async { namespace.source.load(self.key).await }).catch_unwind();
         let outcome = match timeout(namespace.policy.load_limit, loading).await {
             Ok(Ok(Ok(loaded))) => Ok(loaded),
             Ok(Ok(Err(error))) => Err(Unavailable::Failed(Cause::new(error))),
@@ -306,6 +320,11 @@ impl<S: Source> Round<'_, S> {
             content,
         }
     }
+}
+
+fn shed(pilot: Flying) -> Option<Flying> {
+    pilot.land_for_all(&Err(Unavailable::Shed));
+    None
 }
 
 /// Larger bodies are not kept in this process: 1,000 entries of it are 16 MiB.

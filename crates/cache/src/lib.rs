@@ -17,6 +17,7 @@ mod meters;
 mod namespace;
 mod pace;
 mod policy;
+mod read;
 mod recent;
 mod script;
 mod tail;
@@ -33,7 +34,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 pub use args::{CacheArgs, Redis, RedisUrl, Unusable};
-pub use cli::Command;
+pub use cli::{Command, Known};
 pub use collection::{Collection, Pages};
 pub use entry::{CacheStatus, Entry, Forward, InvalidVersion, Loaded, Version};
 pub use key::Key;
@@ -77,8 +78,9 @@ pub struct Misdeclared {
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 impl Cache {
-    /// Starts to connect, and returns when the first attempt succeeded or failed: at most 250 ms (a cluster: 1 s). What
-    /// runs in the background runs on the calling runtime, until the last clone and namespace are dropped.
+    /// Starts to connect, and returns when the first attempt succeeded or failed: at most 250 ms (a cluster: 1 s), or
+    /// a command's limit where that is longer. What runs in the background runs on the calling runtime, until the last clone and
+    /// namespace are dropped.
     ///
     /// `concurrent_loads` is how many loads of all namespaces run at once; the others wait, within bounds. Half of the
     /// database's connections is a good number: then no trouble with Redis takes the other half from the writes.
@@ -109,7 +111,7 @@ impl Cache {
     /// a value of `policy` cannot be right.
     pub fn namespace<S: Source>(&self, source: S, policy: Policy) -> Result<Namespace<S>, Misdeclared> {
         self.core.declare(S::NAMESPACE, &policy)?;
-        Ok(Namespace::new(Arc::clone(&self.core), source, policy))
+        Ok(Namespace::new(Arc::clone(&self.core), source, policy, None))
     }
 
     /// The pages that `pages` loads.

@@ -92,12 +92,12 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         "cache_loads_total",
-        "Loads from the source, by reason: miss, early, stale, bypass (Redis did not help), newer (another release's entry), too_large, key_too_long, audit."
+        "Loads from the source, by reason: miss, early, stale, slow (of which a load was), bypass (Redis did not help), newer (another release's entry), too_large, key_too_long, audit."
     );
     describe_histogram!("cache_load_duration_seconds", "How long loads take.");
     describe_counter!(
         "cache_leases_total",
-        "Leases asked for: won, expired (won after a holder that never gave it back), busy, fresh (somebody had refreshed it), newer."
+        "Leases asked for: won (or given back while too many loads run), expired (won after a holder that never gave it back), busy, fresh (somebody had refreshed it), newer."
     );
     describe_counter!(
         "cache_populates_total",

@@ -2,17 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool_redis::redis::Cmd;
 use futures_util::future::try_join_all;
-use tracing::Instrument as _;
 
 use crate::Core;
 use crate::clock::millis;
 use crate::connection::{Op, Unreachable};
-use crate::entry::{CacheStatus, Content, Decoded, Entry, Loaded, Stored, Version};
-use crate::fetch::{self, Errand, Landing};
+use crate::entry::{Content, Entry, Loaded, Version};
+use crate::fetch::Landing;
 use crate::flight::Flights;
 use crate::key::{Key, Keys, data};
 use crate::meters::Meters;
@@ -20,7 +20,6 @@ use crate::pace::Pace;
 use crate::policy::{CONTROL_TTL, Policy};
 use crate::recent::Recent;
 use crate::script::INVALIDATE;
-use crate::verdict::Verdict;
 
 /// Where entries come from: the owner of the truth.
 pub trait Source: Send + Sync + 'static {
@@ -50,13 +49,14 @@ pub enum Lookup {
     Absent,
 }
 
-/// The source did not answer, and nothing that may be served is cached. Redis alone never causes this.
+/// The source did not answer, and nothing that may be served is cached. Redis alone causes only [`Unavailable::Shed`]: when it is out of
+/// reach, and more is wanted from the source than the bulkhead lets through.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unavailable {
     /// The source's own error.
     #[error("loading failed")]
     Failed(#[source] Cause),
-    /// It took longer than [`Policy::load_limit`], or others' leases did not end in time.
+    /// It took longer than [`Policy::load_limit`], or others' leases did not end within [`Policy::request_budget`].
     #[error("loading took too long")]
     TooSlow,
     /// More loads are wanted than the database is given. Come back in a second.
@@ -83,11 +83,17 @@ pub(crate) struct Inner<S> {
     pub(crate) flights: Flights<String, Landing>,
     /// Loads that failed.
     pub(crate) failures: Recent<Unavailable>,
-    /// What was loaded while Redis is out of reach.
+    /// Loads that those who had something older to answer with did not wait for to the end.
+    pub(crate) slow: Recent<()>,
+    /// What was loaded because Redis did not answer.
     pub(crate) local: Recent<(i64, Content)>,
+    /// How often this process has invalidated any of it: what was being loaded then may be older.
+    pub(crate) invalidated: AtomicU64,
     /// What was too large to be stored: nobody waits for his turn to load it.
     pub(crate) large: Recent<()>,
     pub(crate) meters: Meters,
+    /// The key of the nonce that a list's pages are under.
+    pub(crate) nonce: Option<Arc<str>>,
 }
 
 /// How long a failed load, or one without Redis, is remembered.
@@ -98,7 +104,7 @@ const REMEMBER_LARGE: Duration = Duration::from_secs(30);
 pub(crate) const TOO_LARGE: &str = "too_large";
 
 impl<S: Source> Namespace<S> {
-    pub(crate) fn new(core: Arc<Core>, source: S, policy: Policy) -> Namespace<S> {
+    pub(crate) fn new(core: Arc<Core>, source: S, policy: Policy, nonce: Option<Arc<str>>) -> Namespace<S> {
         let budget = policy.request_budget;
         let inner = Arc::new(Inner {
             core,
@@ -107,9 +113,12 @@ impl<S: Source> Namespace<S> {
             pace: Pace::default(),
             flights: Flights::new(),
             failures: Recent::new(SECOND),
+            slow: Recent::new(SECOND),
             local: Recent::new(SECOND),
+            invalidated: AtomicU64::new(0),
             large: Recent::new(REMEMBER_LARGE),
             meters: Meters::new(S::NAMESPACE),
+            nonce,
         });
         Namespace { inner, budget }
     }
@@ -185,14 +194,16 @@ impl<S: Source> Namespace<S> {
     /// Makes older versions than `version` unreadable and keeps them from being stored again. Call it after the commit
     /// that made `version`; for a deletion, with one more than the row's last. In any order and as often as you like.
     ///
-    /// A failure is counted and otherwise ignored: the write has happened. Until somebody re-applies it, as
+    /// Returns whether Redis acknowledged it. A failure is counted, and the write has happened all the same. Until somebody re-applies it, as
     /// [`Namespace::reapply`] does, the older entry is served at most until its TTL ends, and at most for the staleness
     /// bound while nobody publishes a watermark.
-    pub async fn invalidate(&self, key: &S::Key, version: Version) {
+    pub async fn invalidate(&self, key: &S::Key, version: Version) -> bool {
         let inner = &self.inner;
         let Some(keys) = Keys::of(&inner.core.scope, S::NAMESPACE, key) else {
-            return;
+            // It is never stored.
+            return true;
         };
+        inner.invalidated.fetch_add(1, Ordering::SeqCst);
         inner.local.remove(&keys.data);
         let applied: Result<String, Unreachable> = INVALIDATE
             .run(&inner.core.link, &keys.both(), |command| {
@@ -208,6 +219,7 @@ impl<S: Source> Namespace<S> {
             }
         };
         inner.meters.invalidation(result);
+        applied.is_ok()
     }
 
     /// From the source alone, shared with those who ask at the same time, when Redis cannot help.
@@ -215,145 +227,6 @@ impl<S: Source> Namespace<S> {
         let data = data(&self.inner.core.scope, S::NAMESPACE, key).unwrap_or_else(|| key.to_string());
         let found = Err(Unreachable::Down);
         self.inner.answer(key, data, found, self.budget).await
-    }
-}
-
-impl<S: Source> Inner<S> {
-    /// What `found`, the reply to a GET, is answered with.
-    async fn answer(
-        self: &Arc<Self>,
-        key: &S::Key,
-        data: String,
-        found: Result<Option<Vec<u8>>, Unreachable>,
-        budget: Duration,
-    ) -> Result<Lookup, Unavailable> {
-        let requests = &self.meters.requests;
-        if found.is_ok() {
-            // Redis is back.
-            self.local.forget();
-        }
-        let stored = match found.map(|bytes| bytes.map(|bytes| Stored::decode(S::SCHEMA, bytes))) {
-            Ok(Some(Decoded::Entry(stored))) => stored,
-            Ok(None | Some(Decoded::Garbage)) => {
-                requests.miss.increment(1);
-                let errand = match self.large.get(&data) {
-                    Some(()) => Errand::Apart { why: TOO_LARGE },
-                    None => Errand::Miss { seen: 0, budget },
-                };
-                return self.fetch(key, data, errand).await;
-            }
-            Ok(Some(Decoded::Newer)) => {
-                requests.miss.increment(1);
-                return self.fetch(key, data, Errand::Apart { why: "newer" }).await;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "redis did not answer a read");
-                requests.error.increment(1);
-                if self.core.link.is_out_of_reach()
-                    && let Some((version, content)) = self.local.get(&data)
-                {
-                    return Ok(lookup(version, content, CacheStatus::HitLocal));
-                }
-                return self.fetch(key, data, Errand::Apart { why: "bypass" }).await;
-            }
-        };
-        let seen = stored.soft_expiry;
-        match self.judge(&stored, self.core.link.clock.now()) {
-            Verdict::Fresh => {
-                match stored.content {
-                    Content::Absent => requests.negative.increment(1),
-                    Content::Present { .. } => requests.fresh.increment(1),
-                }
-                self.audit_sometimes(key, &data, &stored);
-                Ok(lookup(stored.version, stored.content, CacheStatus::Hit))
-            }
-            Verdict::Early => {
-                requests.early.increment(1);
-                self.refresh_behind(key, data, Errand::Refresh { seen, why: "early" });
-                Ok(lookup(stored.version, stored.content, CacheStatus::Hit))
-            }
-            Verdict::Stale => {
-                requests.stale.increment(1);
-                self.refresh_behind(key, data, Errand::Refresh { seen, why: "stale" });
-                Ok(lookup(stored.version, stored.content, CacheStatus::HitStale))
-            }
-            Verdict::Expired => match self.fetch(key, data, Errand::Miss { seen, budget }).await {
-                Ok(lookup) => {
-                    requests.miss.increment(1);
-                    Ok(lookup)
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "answered with what should have been reloaded");
-                    requests.stale.increment(1);
-                    Ok(lookup(stored.version, stored.content, CacheStatus::HitOnError))
-                }
-            },
-        }
-    }
-
-    async fn get_unstorable(self: &Arc<Self>, key: &S::Key) -> Result<Lookup, Unavailable> {
-        self.meters.requests.miss.increment(1);
-        let errand = Errand::Apart { why: "key_too_long" };
-        self.fetch(key, key.to_string(), errand).await
-    }
-
-    /// Waits for the flight that fetches the entry, and starts it when there is none.
-    async fn fetch(
-        self: &Arc<Self>,
-        key: &S::Key,
-        data: String,
-        errand: Errand,
-    ) -> Result<Lookup, Unavailable> {
-        if let Some(failure) = self.failures.get(&data) {
-            return Err(failure);
-        }
-        let (joined, pilot) = self.flights.join(&data);
-        let leads = pilot.is_some();
-        if let Some(pilot) = pilot {
-            self.take_off(key, data, pilot, errand);
-        } else {
-            self.meters.coalesced.increment(1);
-        }
-        let landed = joined.await;
-        // Only a panic of this crate's own, or the end of the runtime, loses a flight.
-        let fetched = landed.unwrap_or(Err(Unavailable::TooSlow))?;
-        let status = errand.status(fetched.how, leads);
-        Ok(lookup(fetched.version, fetched.content, status))
-    }
-
-    /// Refreshes an entry that was answered already, unless that is under way or has just failed.
-    fn refresh_behind(self: &Arc<Self>, key: &S::Key, data: String, errand: Errand) {
-        if self.failures.get(&data).is_some() {
-            return;
-        }
-        if let Some(pilot) = self.flights.lead(&data) {
-            self.take_off(key, data, pilot, errand);
-        }
-    }
-
-    fn take_off(
-        self: &Arc<Self>,
-        key: &S::Key,
-        data: String,
-        pilot: crate::flight::Pilot<String, Landing>,
-        errand: Errand,
-    ) {
-        let flight = fetch::fly(Arc::clone(self), key.clone(), data, pilot, errand);
-        // On the runtime that lives as long as the process: not on a worker's, and not in the caller, who may go away.
-        self.core.runtime.spawn(flight.in_current_span());
-    }
-}
-
-fn lookup(version: i64, content: Content, status: CacheStatus) -> Lookup {
-    match (content, Version::try_from(version)) {
-        (Content::Present { mark, body }, Ok(version)) => Lookup::Found(Entry {
-            version,
-            mark,
-            body,
-            status,
-        }),
-        // A present entry without a version is not decoded.
-        (Content::Absent | Content::Present { .. }, _) => Lookup::Absent,
     }
 }
 

@@ -8,7 +8,8 @@ pub struct Policy {
     /// How long an entry is fresh. Invalidation is what keeps entries right; this bounds what happens without it, and how
     /// often each entry is loaded. 30 s.
     pub soft_ttl: Duration,
-    /// The share by which `soft_ttl` varies, so that entries stored together do not expire together. 0.1.
+    /// The share by which `soft_ttl` varies, so that entries stored together do not expire together. 0.1:
+    /// those that a deployment stored in one moment are loaded again over six seconds.
     pub jitter: f64,
     /// How long past `soft_ttl` an entry is still served at once, and refreshed behind the answer. 30 s: long enough that
     /// readers of anything that is read twice a minute never wait.
@@ -22,11 +23,11 @@ pub struct Policy {
     /// β of XFetch: how eagerly an entry is refreshed before it expires. 1.0, which is optimal when loads take
     /// exponentially distributed times; 0 turns it off.
     pub eagerness: f64,
-    /// How long a load may take before it is cancelled. 5 s: no reader waits longer.
+    /// How long a load may take before it is cancelled. 5 s, which is the longest lease: what took longer could not be stored.
     pub load_limit: Duration,
     /// The budget of requests that do not say theirs by [`Namespace::within`](crate::Namespace::within), and of refreshes behind an
     /// answer. A lease lives at most half of it, so that a reader who waits for a lease whose holder died still has time to load.
-    /// 10 s.
+    /// 10 s: twice the longest lease, and what a gateway gives a request.
     pub request_budget: Duration,
     /// The largest body that is stored; larger ones are passed through. 1 MiB: one such reply already keeps Redis's one
     /// thread, and everybody's commands behind it, for a millisecond.

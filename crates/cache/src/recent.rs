@@ -1,4 +1,5 @@
-//! What a process remembers for a while: loads that failed, what was loaded while Redis is out of reach, and what is too large for it.
+//! What a process remembers for a while: loads that failed or are slow, what was loaded while Redis did not answer, and what is too
+//! large for it.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -23,6 +24,8 @@ struct Entries<V> {
     by_key: HashMap<String, (Instant, V)>,
     /// When those that are too old were last looked for.
     swept: Option<Instant>,
+    /// Of the newest one.
+    since: Option<Instant>,
 }
 
 impl<V: Clone> Recent<V> {
@@ -52,24 +55,27 @@ impl<V: Clone> Recent<V> {
         }
         if entries.by_key.len() < LARGEST {
             entries.by_key.insert(key.to_owned(), (since, value));
+            entries.since = entries.since.max(Some(since));
             self.empty.store(false, Ordering::Relaxed);
         }
     }
 
+    /// Forgets this one, or everything with its memory when all are too old.
     pub(crate) fn remove(&self, key: &str) {
         if self.empty.load(Ordering::Relaxed) {
             return;
         }
-        self.entries.lock().expect(UNPOISONED).by_key.remove(key);
+        let mut entries = self.entries.lock().expect(UNPOISONED);
+        if entries.since.is_none_or(|since| since.elapsed() >= self.keep) {
+            *entries = Entries::new();
+            self.empty.store(true, Ordering::Relaxed);
+        } else {
+            entries.by_key.remove(key);
+        }
     }
 
-    /// Forgets everything, and gives its memory back.
-    pub(crate) fn forget(&self) {
-        if self.empty.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut entries = self.entries.lock().expect(UNPOISONED);
-        *entries = Entries::new();
+    pub(crate) fn clear(&self) {
+        *self.entries.lock().expect(UNPOISONED) = Entries::new();
         self.empty.store(true, Ordering::Relaxed);
     }
 }
@@ -79,6 +85,7 @@ impl<V> Entries<V> {
         Entries {
             by_key: HashMap::new(),
             swept: None,
+            since: None,
         }
     }
 
@@ -110,9 +117,16 @@ mod tests {
         assert_eq!(len(), LARGEST);
         tokio::time::advance(SECOND).await;
         recent.insert("b", Instant::now(), 2);
-        assert_eq!(len(), 1);
-        recent.forget();
-        assert_eq!((len(), recent.get("b")), (0, None));
+        recent.insert("c", Instant::now(), 3);
+        assert_eq!(len(), 2);
+        recent.remove("b");
+        assert_eq!((recent.get("b"), recent.get("c")), (None, Some(3)));
+        tokio::time::advance(SECOND).await;
+        recent.remove("b");
+        assert_eq!(len(), 0);
+        recent.insert("d", Instant::now(), 4);
+        recent.clear();
+        assert_eq!((len(), recent.get("d")), (0, None));
     }
 
     #[tokio::test(start_paused = true)]

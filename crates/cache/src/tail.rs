@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deadpool_redis::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
@@ -11,7 +12,7 @@ use futures_util::future::{try_join_all, try_join3};
 use tokio::time::{Instant, timeout};
 
 use crate::clock::millis;
-use crate::connection::{Connection, Dialer};
+use crate::connection::{Connection, Dialer, is_demoted};
 use crate::entry::Version;
 use crate::key::{Keys, of_cache};
 use crate::meters::operation;
@@ -172,9 +173,10 @@ impl Tail {
         };
         match &outcome {
             Ok(_) => {}
-            // A refusal is an answer.
+            // A refusal is an answer, unless another one is the master now.
             Err(TailError::Redis(error))
-                if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {}
+                if !is_demoted(error)
+                    && matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {}
             // What it still has on its way is not known to have happened, and is done again.
             Err(_) => self.connection = None,
         }
@@ -202,6 +204,7 @@ impl<S: Source> Namespace<S> {
             .iter()
             .filter_map(|(key, version)| Some((Keys::of(&inner.core.scope, S::NAMESPACE, key)?, *version)))
             .collect();
+        inner.invalidated.fetch_add(1, Ordering::SeqCst);
         for (keys, _) in &commands {
             inner.local.remove(&keys.data);
         }

@@ -5,6 +5,10 @@ use std::time::Duration;
 use crate::entry::{Content, Stored};
 use crate::namespace::{Inner, Source};
 
+/// How far, in ms, the clocks of a cluster's nodes may differ. An entry from farther in the future was stored before Redis's clock was
+/// set back: nobody knows how old it is.
+const FUTURE: u64 = 10_000;
+
 /// What to do with an entry that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -19,6 +23,9 @@ pub(crate) enum Verdict {
 
 impl<S: Source> Inner<S> {
     pub(crate) fn judge(&self, stored: &Stored, now: u64) -> Verdict {
+        if stored.loaded_at > now.saturating_add(FUTURE) {
+            return Verdict::Expired;
+        }
         let age = Duration::from_millis(now.saturating_sub(stored.loaded_at));
         if !self.core.watermark.covers(age) {
             return Verdict::Expired;

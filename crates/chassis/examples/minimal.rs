@@ -8,7 +8,6 @@ use std::time::Duration;
 use actix_web::web::{self, Json, Path, ServiceConfig};
 use chassis::{Given, HttpArgs, Misconfigured, Problem, Process, ProcessArgs, Program, Service, Unavailable};
 use serde::Deserialize;
-use tracing::Span;
 use uuid::Uuid;
 
 #[derive(clap::Args)]
@@ -132,7 +131,7 @@ async fn create(item: Json<NewItem>) -> String {
 
 /// What this process would send on.
 async fn trace() -> String {
-    chassis::trace::traceparent(&Span::current()).unwrap_or_default()
+    chassis::trace::current().unwrap_or_default()
 }
 
 async fn slow() -> &'static str {

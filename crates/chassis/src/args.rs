@@ -39,8 +39,8 @@ pub(crate) struct LogArgs {
     ///
     /// The collector's base URL, like `http://collector:4318`; `/v1/traces` is added. The exporter has no TLS: where the way to the
     /// collector must be encrypted, run one beside the process, which sends on. Of OpenTelemetry's other standard variables these hold,
-    /// as variables only: `OTEL_SDK_DISABLED` (`true` sends none), `OTEL_SERVICE_NAME` (the process's name in traces),
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (the whole URL; it wins over this), `OTEL_EXPORTER_OTLP_HEADERS`,
+    /// as variables only: `OTEL_SDK_DISABLED` (`true` makes no spans; a caller's trace is passed on), `OTEL_SERVICE_NAME` (the process's name in
+    /// traces), `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` (the whole URL; it wins over this), `OTEL_EXPORTER_OTLP_HEADERS`,
     /// `OTEL_EXPORTER_OTLP_TIMEOUT` (milliseconds), `OTEL_TRACES_SAMPLER` (default `parentbased_always_on`; `always_on`, `always_off`,
     /// `traceidratio`, each also with `parentbased_`) and `OTEL_TRACES_SAMPLER_ARG` (the ratio, 0 to 1), `OTEL_BSP_SCHEDULE_DELAY` (milliseconds), `OTEL_BSP_MAX_QUEUE_SIZE` and `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` (spans), `OTEL_RESOURCE_ATTRIBUTES`.
     #[arg(

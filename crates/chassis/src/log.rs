@@ -19,6 +19,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::observe::RequestId;
 use crate::run::Service;
 
 const TIMESTAMP: StaticFormatDescription =
@@ -55,6 +56,10 @@ impl JsonLines {
         if span.span_context().is_valid() {
             map.serialize_entry("trace_id", &span.span_context().trace_id().to_string())?;
             map.serialize_entry("span_id", &span.span_context().span_id().to_string())?;
+        }
+        // Of a request that has no span.
+        if let Some(request_id) = context.get::<RequestId>() {
+            map.serialize_entry("request_id", &request_id.to_string())?;
         }
         for (name, value) in &fields.others {
             map.serialize_entry(name, value)?;

@@ -14,12 +14,15 @@ use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _};
 use metrics::Histogram;
+use opentelemetry::Context;
+use opentelemetry::context::FutureExt as _;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Level, Span};
 use uuid::Uuid;
 
 use crate::problem::{self, Problem};
 use crate::shutdown::Shutdown;
+use crate::telemetry::{self, Spans};
 use crate::trace;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -67,6 +70,7 @@ pub(crate) struct Observer {
     request_ids: RequestIds,
     shutdown: Shutdown,
     durations: Rc<Durations>,
+    spans: Spans,
 }
 
 impl Observer {
@@ -75,6 +79,7 @@ impl Observer {
             request_ids,
             shutdown,
             durations: Rc::default(),
+            spans: telemetry::spans(),
         }
     }
 }
@@ -112,25 +117,44 @@ pub(crate) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let started = Instant::now();
-    let method = known(request.method());
     let request_id = observer.request_ids.of(request.headers());
     request.extensions_mut().insert(request_id);
-    let scheme = if request.app_config().secure() {
-        "https"
-    } else {
-        "http"
-    };
-    let span = server_span(method, scheme, request_id, request.headers());
+    let traceparent = request.headers().get("traceparent");
+    let parent = traceparent.and_then(|traceparent| trace::remote(traceparent.to_str().ok()?));
+    match parent {
+        // A span that nobody will see is dearer than all else here. The trace's id, and the request's for log lines, need none.
+        Some(parent) if observer.spans.leave_out(&parent) => {
+            let context = parent.with_value(request_id);
+            let answered = answer(observer, Span::none(), request_id, request, next);
+            answered.with_context(context).await
+        }
+        parent => {
+            let span = server_span(&request, request_id, parent);
+            answer(observer, span, request_id, request, next).await
+        }
+    }
+}
 
-    let called = async { (next.call(request).await, trace::is_unsampled()) };
+async fn answer(
+    observer: Observer,
+    span: Span,
+    request_id: RequestId,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let method = known(request.method());
+    let called = async {
+        let outcome = next.call(request).await;
+        (outcome, Context::map_current(trace::is_unsampled))
+    };
     let mut called = pin!(called.instrument(span));
     let (outcome, is_unsampled) = called.as_mut().await;
     let span = called.as_ref().get_ref().span();
     let record = |route: &str, status: StatusCode| {
         let seconds = started.elapsed().as_secs_f64();
         observer.durations.record(method, route, status, seconds);
-        // Nobody would see it, and it is dearer than all else here.
+        // Otherwise nobody would see it.
         if !is_unsampled {
             describe(span, method, route, status);
         }
@@ -189,12 +213,13 @@ fn known(method: &Method) -> &'static str {
 }
 
 /// The path itself is no field: it holds ids, and the route says what was asked for.
-fn server_span(
-    method: &'static str,
-    scheme: &'static str,
-    request_id: RequestId,
-    headers: &HeaderMap,
-) -> Span {
+fn server_span(request: &ServiceRequest, request_id: RequestId, parent: Option<Context>) -> Span {
+    let method = known(request.method());
+    let scheme = if request.app_config().secure() {
+        "https"
+    } else {
+        "http"
+    };
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",
@@ -207,8 +232,8 @@ fn server_span(
         error.type = Empty,
         %request_id,
     );
-    if let Some(Ok(traceparent)) = headers.get("traceparent").map(HeaderValue::to_str) {
-        trace::set_parent(&span, traceparent);
+    if let Some(parent) = parent {
+        trace::adopt(&span, parent);
     }
     span
 }

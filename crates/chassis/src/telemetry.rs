@@ -4,7 +4,7 @@ use std::panic::PanicHookInfo;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use opentelemetry::KeyValue;
+use opentelemetry::{Context as TraceContext, KeyValue};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
@@ -21,6 +21,7 @@ use crate::args::{LogArgs, LogFormat};
 use crate::log::{Correlation, JsonLines};
 use crate::metrics::Metrics;
 use crate::run::Service;
+use crate::trace;
 
 /// How long the last spans may take to reach the collector.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -58,7 +59,7 @@ impl Telemetry {
             LogFormat::Pretty => fmt::layer().boxed(),
         };
         tracing_subscriber::registry()
-            .with(spans)
+            .with((!is_disabled()).then_some(spans))
             .with(lines.with_filter(logged(&args.log_filter)?))
             .try_init()
             .context("cannot install the log")?;
@@ -75,7 +76,7 @@ impl Telemetry {
     }
 }
 
-/// There is always a provider, so that trace ids exist in logs, rows and headers; it exports only when an endpoint is set.
+/// Without an endpoint there are spans all the same, so that trace ids exist in logs, rows and headers.
 fn tracer_provider(service: Service, collector: Option<&str>) -> anyhow::Result<SdkTracerProvider> {
     let name = variable("OTEL_SERVICE_NAME").unwrap_or_else(|| service.name.to_owned());
     let resource = Resource::builder()
@@ -92,7 +93,7 @@ fn tracer_provider(service: Service, collector: Option<&str>) -> anyhow::Result<
 /// Connects to nothing yet. It reads the other standard OTEL_EXPORTER_OTLP_* settings, and builds its blocking client on a thread of
 /// its own.
 fn exporter(collector: Option<&str>) -> anyhow::Result<Option<SpanExporter>> {
-    if variable("OTEL_SDK_DISABLED").is_some_and(|disabled| disabled.eq_ignore_ascii_case("true")) {
+    if is_disabled() {
         return Ok(None);
     }
     let exporter = SpanExporter::builder().with_http();
@@ -105,6 +106,41 @@ fn exporter(collector: Option<&str>) -> anyhow::Result<Option<SpanExporter>> {
         .build()
         .context("invalid OTEL_EXPORTER_OTLP_* settings")?;
     Ok(Some(exporter))
+}
+
+/// Which spans are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spans {
+    All,
+    /// Those whose parent is sampled: the sampler would do as that was done to.
+    Sampled,
+    None,
+}
+
+impl Spans {
+    /// Whether a request that continues `parent` has no span.
+    pub(crate) fn leave_out(self, parent: &TraceContext) -> bool {
+        match self {
+            Spans::All => false,
+            Spans::Sampled => trace::is_unsampled(parent),
+            Spans::None => true,
+        }
+    }
+}
+
+/// As the environment says.
+pub(crate) fn spans() -> Spans {
+    let sampler = variable("OTEL_TRACES_SAMPLER");
+    match sampler {
+        _ if is_disabled() => Spans::None,
+        Some(sampler) if !sampler.starts_with("parentbased_") => Spans::All,
+        _ => Spans::Sampled,
+    }
+}
+
+/// Whether there are no spans at all.
+fn is_disabled() -> bool {
+    variable("OTEL_SDK_DISABLED").is_some_and(|disabled| disabled.eq_ignore_ascii_case("true"))
 }
 
 /// For traces alone; it wins over the endpoint of all signals.

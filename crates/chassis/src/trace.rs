@@ -1,15 +1,29 @@
 //! W3C trace context as text, for what carries no HTTP headers of its own making: a database row, a Kafka header, a client's request.
 
 use opentelemetry::Context;
+use opentelemetry::context::FutureExt as _;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// The `traceparent` that makes another process's span a child of `span`; `None` when tracing is off.
 pub fn traceparent(span: &Span) -> Option<String> {
-    let context = span.context();
+    text(&span.context())
+}
+
+/// That of the span that was entered, or of the request that is handled without one.
+pub fn current() -> Option<String> {
+    Context::map_current(text)
+}
+
+/// `work` with the trace, the span and the log lines' ids of the request that calls this, wherever it runs.
+pub fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    work.in_current_span().with_current_context()
+}
+
+fn text(context: &Context) -> Option<String> {
     let span = context.span();
     let context = span.span_context();
     context.is_valid().then(|| {
@@ -26,13 +40,22 @@ pub fn traceparent(span: &Span) -> Option<String> {
 ///
 /// Works only before `span` is entered for the first time or asked for its own [`traceparent`].
 pub fn set_parent(span: &Span, traceparent: &str) {
-    let context = TraceContextPropagator::new().extract(&Carrier(traceparent));
-    if !context.span().span_context().is_valid() {
-        return;
+    if let Some(parent) = remote(traceparent) {
+        adopt(span, parent);
     }
-    if let Err(error) = span.set_parent(context) {
+}
+
+pub(crate) fn adopt(span: &Span, parent: Context) {
+    if let Err(error) = span.set_parent(parent) {
         tracing::debug!(%error, "the span keeps its own parent");
     }
+}
+
+/// The context of the remote span that `traceparent` names, if it is valid.
+pub(crate) fn remote(traceparent: &str) -> Option<Context> {
+    // Not extended from what is current here, which is another request's.
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Carrier(traceparent));
+    context.span().span_context().is_valid().then_some(context)
 }
 
 /// The one header that there is.
@@ -48,13 +71,11 @@ impl Extractor for Carrier<'_> {
     }
 }
 
-/// Whether this is in a trace that nobody will see: what a span would record of it is thrown away.
-pub(crate) fn is_unsampled() -> bool {
-    Context::map_current(|context| {
-        let span = context.span();
-        let span = span.span_context();
-        span.is_valid() && !span.is_sampled()
-    })
+/// Whether `context` is in a trace that nobody will see: what a span would record of it is thrown away.
+pub(crate) fn is_unsampled(context: &Context) -> bool {
+    let span = context.span();
+    let span = span.span_context();
+    span.is_valid() && !span.is_sampled()
 }
 
 /// Gives `span` another name where it is exported. Recording `otel.name` does nothing once a span was entered.
@@ -106,6 +127,15 @@ mod tests {
                 assert!(traceparent(&span).is_some(), "{text}");
             }
         });
+    }
+
+    #[tokio::test]
+    async fn a_task_of_its_own_is_in_the_trace_of_its_request() {
+        let sent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        let spawned = async { tokio::spawn(carried(async { current() })).await };
+        let carried = spawned.with_context(remote(sent).unwrap()).await.unwrap();
+        assert_eq!(carried.as_deref(), Some(sent));
+        assert_eq!(current(), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 use identity::Caller;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, merchandiser};
+use crate::shop::{Shop, answer, merchandiser};
 
 const HIT: &str = "plumbline; hit";
 
@@ -151,4 +151,28 @@ async fn a_draft_is_seen_by_merchandisers_only_also_through_the_cache() {
         .await
         .expect(StatusCode::OK);
     shop.get(&Caller::anonymous(), &path).await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn facts_are_in_the_trace_of_their_request_sampled_or_not() {
+    let shop = Shop::open().await;
+    for (number, flags) in ["00", "01"].into_iter().enumerate() {
+        let trace = format!("0af7651916cd43dd8448eb211c80319{number}");
+        let new = json!({"sku": format!("MUG-{number}"), "name": "Mug", "price_minor": 1250, "currency": "EUR", "quantity": 3});
+        let request = shop
+            .request(&merchandiser(), Method::POST, "/v1/products")
+            .header("traceparent", format!("00-{trace}-b7ad6b7169203331-{flags}"));
+        let id = answer(request.json(&new)).await.expect(StatusCode::CREATED).id();
+        let facts = shop.facts().await;
+        let traceparents: Vec<&str> = facts
+            .iter()
+            .filter(|fact| fact.aggregate_id.to_string() == id)
+            .map(|fact| fact.traceparent.as_deref().unwrap())
+            .collect();
+        assert_eq!(traceparents.len(), 2, "{facts:?}");
+        for traceparent in traceparents {
+            assert!(traceparent.starts_with(&format!("00-{trace}-")), "{traceparent}");
+            assert!(traceparent.ends_with(flags), "{traceparent}");
+        }
+    }
 }

@@ -49,11 +49,6 @@ async fn an_operator_sees_what_is_cached_and_makes_the_cache_forget_it() {
     };
     let id = shop.product(1, json!({})).await;
     let (product, listed) = (format!("/v1/products/{id}"), "/v1/products?limit=3");
-    assert_eq!(
-        run(&["invalidate-list", "prodcuts"]),
-        "no page of prodcuts was there\n"
-    );
-
     hits(&product).await;
     let entry = run(&["get", "product", &id]);
     for line in ["entry            present", "version          1"] {
@@ -72,11 +67,36 @@ async fn an_operator_sees_what_is_cached_and_makes_the_cache_forget_it() {
     assert!(run(&["get", "product", &id]).contains("entry            present"));
 }
 
+const ID: &str = "0198c5b7-5c00-7d2f-9a4c-0e2b6f8d1c3a";
+
+#[test]
+fn an_operator_is_told_what_is_no_entry_or_no_list() {
+    let upper = ID.to_uppercase();
+    for (arguments, why) in [
+        (&["get", "prodcut", ID][..], "there is no namespace 'prodcut'; there are product, products"),
+        (&["invalidate", "products", ID], "products is a list; see `invalidate-list`"),
+        (&["invalidate-list", "product"], "product is no list; see `invalidate`"),
+        (
+            &["invalidate", "product", &upper],
+            "C3A' is no key of product, which is a UUID in lower case with hyphens",
+        ),
+        (
+            &["invalidate", "product", ID, "--below-version", "0"],
+            "--below-version: ",
+        ),
+    ] {
+        let output = cache("redis://127.0.0.1:1", "", arguments);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+}
+
 #[test]
 fn an_operator_is_told_that_redis_is_out_of_reach() {
     for arguments in [
-        &["get", "product", "7"][..],
-        &["invalidate", "product", "7"],
+        &["get", "product", ID][..],
+        &["invalidate", "product", ID],
         &["invalidate-list", "products"],
     ] {
         let output = cache("redis://127.0.0.1:1", "", arguments);

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Source};
+use bytes::Bytes;
+use cache::{Cache, CacheArgs, LoadError, Loaded, Lookup, Namespace, Pages, Source};
 
 use crate::counted::{self, count};
 use crate::server::Server;
@@ -152,6 +153,54 @@ async fn what_is_invalidated_within_the_bound_is_none() {
     })
     .await;
     assert_eq!(audited.count("mismatch"), 0);
+}
+
+/// A list of one page, and how a process compares its hits.
+#[derive(Clone)]
+struct Page(Arc<Mutex<&'static str>>);
+
+impl Pages for Page {
+    const NAMESPACE: &'static str = "audited-list";
+    const SCHEMA: u16 = 1;
+    type Page = u8;
+
+    async fn load(&self, _: &u8) -> Result<Bytes, LoadError> {
+        Ok((*self.0.lock().unwrap()).into())
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_list_that_changed_is_a_mismatch_only_while_it_can_be_found() {
+    counted::listen();
+    let server = Server::start(&[]);
+    let args = CacheArgs {
+        cache_audit_every: 1,
+        cache_staleness_bound: BOUND,
+        ..settings(&server.url())
+    };
+    let page = Page(Arc::new(Mutex::new("a")));
+    let list = process(&args).await.collection(page.clone(), lasting()).unwrap();
+    let counted = |result: &str| count("cache_audits_total", &["audited-list", result]);
+    for (text, invalidated, expected) in [("a b", true, "changed"), ("a b c", false, "mismatch")] {
+        testkit::eventually("an old page is being compared", async || {
+            let before = *page.0.lock().unwrap();
+            list.get(&1).await.unwrap();
+            *page.0.lock().unwrap() = text;
+            if list.get(&1).await.unwrap().body == before {
+                return Some(());
+            }
+            // Too old by itself, it was loaded again.
+            *page.0.lock().unwrap() = before;
+            server.ask::<()>(&["FLUSHALL"]);
+            None
+        })
+        .await;
+        if invalidated {
+            assert!(list.invalidate().await);
+        }
+        testkit::eventually(expected, async || (counted(expected) > 0).then_some(())).await;
+        assert_eq!(counted("mismatch") > 0, !invalidated);
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod audit;
 mod cluster;
 mod counted;
 mod declared;
+mod degraded;
 mod flight;
 mod history;
 mod judged;

@@ -1,5 +1,6 @@
 //! The commands of an operator.
 
+use cache::Known;
 use clap::Parser;
 use uuid::Uuid;
 
@@ -18,7 +19,9 @@ async fn run(server: &Server, arguments: &[&str]) -> String {
     let line = ["test", verb, "--redis-url", &url]
         .into_iter()
         .chain(rest.iter().copied());
-    Cli::try_parse_from(line).unwrap().command.run().await.unwrap()
+    let known = [Known::entries::<Shelf>("a UUID", |text| Uuid::try_parse(text).is_ok())];
+    let command = Cli::try_parse_from(line).unwrap().command;
+    command.run(&known).await.unwrap()
 }
 
 #[tokio::test]

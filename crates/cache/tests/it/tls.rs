@@ -18,7 +18,7 @@ struct Arguments {
 }
 
 /// As a process would be told.
-fn settings(arguments: &[&str]) -> CacheArgs {
+pub(crate) fn settings(arguments: &[&str]) -> CacheArgs {
     let patient = [
         "test",
         "--redis-command-timeout",

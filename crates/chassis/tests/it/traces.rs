@@ -21,6 +21,34 @@ fn a_request_continues_its_caller_s_trace() {
 }
 
 #[test]
+fn an_unsampled_request_has_its_ids_and_no_span() {
+    let parent = format!("00-{TRACE}-{CALLER}-00");
+    let headers = [("traceparent", parent.as_str())];
+    let child = Child::serve();
+    assert_eq!(request(child.http, "GET", "/trace", &headers, "").body, parent);
+    for (path, message) in [
+        ("/items/0198a5d2-0000-7000-8000-000000000000", "item read"),
+        ("/broken", "request failed"),
+    ] {
+        let answer = request(child.http, "GET", path, &headers, "");
+        let line = child.line(message);
+        assert_eq!(line["request_id"], answer.headers["x-request-id"], "{line}");
+        assert_eq!((&line["trace_id"], &line["span_id"]), (&TRACE.into(), &CALLER.into()), "{line}");
+    }
+    // The next one on the same connection or thread has none of it.
+    assert!(!get(child.http, "/trace").body.contains(TRACE));
+}
+
+#[test]
+fn a_sampler_that_does_not_ask_the_caller_is_heard() {
+    let child = Child::serve_with(&[], &[("OTEL_TRACES_SAMPLER", "always_on")]);
+    let parent = format!("00-{TRACE}-{CALLER}-00");
+    let answer = request(child.http, "GET", "/trace", &[("traceparent", &parent)], "").body;
+    assert!(answer.starts_with(&format!("00-{TRACE}-")) && answer.ends_with("-01"), "{answer}");
+    assert!(!answer.contains(CALLER), "it has a span of its own");
+}
+
+#[test]
 fn a_request_without_a_trace_begins_one_although_nothing_is_exported() {
     let child = Child::serve();
     let first = get(child.http, "/trace").body;
@@ -55,21 +83,33 @@ fn the_spans_of_a_stopped_process_have_reached_the_collector() {
 }
 
 #[test]
-fn opentelemetry_s_own_variables_name_the_service_and_turn_the_export_off() {
+fn opentelemetry_s_own_variables_name_the_service_and_turn_tracing_off() {
     let export = |environment: (&str, &str)| {
         let (endpoint, exports) = collector();
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str());
         let mut child = Child::serve_with(&[], &[endpoint, ("DRAIN_DELAY", "0s"), environment]);
-        get(child.http, "/trace");
+        let trace = get(child.http, "/trace").body;
         child.signal(Signal::TERM);
         assert_eq!(child.wait().code(), Some(0));
-        exports
+        (trace, exports)
     };
-    let named = export(("OTEL_SERVICE_NAME", "corner-shop"));
+    let (_, named) = export(("OTEL_SERVICE_NAME", "corner-shop"));
     let named = named.recv_timeout(Duration::from_secs(30)).unwrap();
     assert!(named.windows(11).any(|window| window == b"corner-shop"));
     // Whoever ends has sent its last spans by then.
-    assert!(export(("OTEL_SDK_DISABLED", "true")).try_recv().is_err());
+    let (trace, none) = export(("OTEL_SDK_DISABLED", "true"));
+    assert!(none.try_recv().is_err());
+    assert_eq!(trace.len(), 0, "{trace}");
+}
+
+#[test]
+fn without_spans_a_caller_s_trace_is_passed_on() {
+    let child = Child::serve_with(&[], &[("OTEL_SDK_DISABLED", "true")]);
+    for flags in ["00", "01"] {
+        let parent = format!("00-{TRACE}-{CALLER}-{flags}");
+        let answer = request(child.http, "GET", "/trace", &[("traceparent", &parent)], "");
+        assert_eq!(answer.body, parent);
+    }
 }
 
 #[test]

@@ -40,7 +40,6 @@ const FLOOR: &str = "cache-read-floor";
 const EVERYTHING: u16 = 1;
 const UNTRACED: u16 = 2;
 const UNCACHED: u16 = 3;
-const SILENT: u16 = 4;
 
 /// More than a verifier remembers, so that it has to verify each anew.
 const MANY_ASSERTIONS: usize = 10_000;
@@ -61,7 +60,7 @@ pub struct Plan {
 
 /// Starts servers, and app-service in each way.
 pub async fn arena(folder: Folder, mut options: Options) -> anyhow::Result<Arena> {
-    options.replicas.insert("app-service".to_owned(), SILENT);
+    options.replicas.insert("app-service".to_owned(), UNCACHED);
     let mut arena = Arena::servers(folder, options).await?;
     // A collector that is never asked: no trace here is sampled.
     let traced = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
@@ -69,8 +68,6 @@ pub async fn arena(folder: Folder, mut options: Options) -> anyhow::Result<Arena
         (EVERYTHING, vec![traced]),
         (UNTRACED, vec![("OTEL_SDK_DISABLED", "true")]),
         (UNCACHED, vec![traced, ("REDIS_URL", "redis://127.0.0.1:9")]),
-        // Without anybody who wants them, no spans are made.
-        (SILENT, vec![("OTEL_SDK_DISABLED", "true"), ("RUST_LOG", "off")]),
     ];
     for (replica, environment) in ways {
         let environment = environment
@@ -139,7 +136,6 @@ impl Bench {
             ("app-service", EVERYTHING, 1),
             ("app-service, each assertion new", EVERYTHING, MANY_ASSERTIONS),
             ("app-service, OTEL_SDK_DISABLED", UNTRACED, 1),
-            ("app-service, OTEL_SDK_DISABLED, RUST_LOG=off", SILENT, 1),
             ("app-service, Redis out of reach", UNCACHED, 1),
         ] {
             let url = stack.http_url("app-service", replica)?;

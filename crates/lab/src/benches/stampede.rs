@@ -238,15 +238,15 @@ impl Stage<'_> {
     }
 
     fn is_over(&self, watched: &Watched, writes: &Writes, begun: Instant) -> bool {
-        if self.scenario.kills {
-            return watched.kills >= self.plan.kills;
-        }
-        if self.scenario.writes {
-            return writes.made >= self.plan.expiries;
-        }
         match self.scenario.way {
-            Way::Cache => watched.loads.len() >= (self.plan.keys + self.plan.expiries) as usize,
-            // Each expiry may be many loads: as long as so many expiries take.
+            // The first load of a key is no event, and who is killed has another one load.
+            Way::Cache => {
+                let kills = if self.scenario.kills { self.plan.kills } else { 0 };
+                watched.kills >= kills
+                    && watched.loads.len() >= (self.plan.keys + self.plan.expiries + watched.kills) as usize
+            }
+            // Each event may be many loads.
+            Way::Naive if self.scenario.writes => writes.made >= self.plan.expiries,
             Way::Naive => {
                 let ttls = f64::from(self.plan.expiries) / f64::from(self.plan.keys);
                 begun.elapsed().as_secs_f64() >= ttls * self.plan.soft_ttl_ms as f64 / 1000.0
@@ -323,7 +323,7 @@ impl Watched {
         Ok(())
     }
 
-    /// Kills the process that began the newest load, unless the load before it of the same key met that already: a holder that is
+    /// Kills the process that began the newest load, unless one of the loads that run there is for a holder that was killed: one that is
     /// killed twice costs a third load.
     async fn strike(&mut self, crowd: &mut Crowd, shelf: &Shelf) -> anyhow::Result<()> {
         if self.struck.elapsed() < BETWEEN_KILLS || self.moved.elapsed() > LOOK {
@@ -332,24 +332,29 @@ impl Watched {
         let Some(newest) = self.loads.last().copied() else {
             return Ok(());
         };
-        let before = self
-            .loads
-            .iter()
-            .rev()
-            .skip(1)
-            .find(|load| load.key == newest.key);
         let was_killed = |load: &Load| self.killed.contains(&load.number);
-        if was_killed(&newest) || before.is_none_or(was_killed) {
+        let is_second = |(at, load): (usize, &Load)| {
+            let before = self.loads[..at].iter().rev().find(|before| before.key == load.key);
+            was_killed(load) || before.is_none_or(was_killed)
+        };
+        if self.running(newest).any(is_second) {
             return Ok(());
         }
         crowd.kill(newest.process).await?;
         self.look(shelf).await?;
-        let its = self.loads.iter().filter(|load| load.process == newest.process);
-        let running = its.filter(|load| load.at + self.takes + SLACK_MS >= newest.at);
-        self.killed.extend(running.map(|load| load.number));
+        let running: Vec<u64> = self.running(newest).map(|(_, load)| load.number).collect();
+        self.killed.extend(running);
         crowd.replace(newest.process).await?;
         self.kills += 1;
         self.struck = Instant::now();
         Ok(())
+    }
+
+    /// The loads that may run in the process of the `newest` one, with their places.
+    fn running(&self, newest: Load) -> impl Iterator<Item = (usize, &Load)> {
+        let loads = self.loads.iter().enumerate();
+        loads.filter(move |(_, load)| {
+            load.process == newest.process && load.at + self.takes + SLACK_MS >= newest.at
+        })
     }
 }

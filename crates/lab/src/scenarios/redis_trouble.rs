@@ -42,6 +42,10 @@ pub struct Plan {
     /// How long each fault lasts
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     pub lasting: Duration,
+    /// How long Redis refuses writes, out of memory or by order; the default is longer than entries are answered that nobody can
+    /// confirm or replace
+    #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = humantime::parse_duration)]
+    pub refusing: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -101,7 +105,7 @@ pub async fn run(arena: &mut Arena, plan: Plan) -> anyhow::Result<Report> {
     };
     let readers = Readers::start(storefront, plan.rate);
     let loads = Loads::watch(&sources).await?;
-    let suffered = suffer_all(patient, &readers, &loads, plan.lasting).await;
+    let suffered = suffer_all(patient, &readers, &loads, plan).await;
     readers.stop().await?;
     loads.stop().await?;
     Ok(Report { suffered: suffered? })
@@ -111,7 +115,7 @@ async fn suffer_all(
     mut patient: Patient<'_>,
     readers: &Readers,
     loads: &Loads,
-    lasting: Duration,
+    plan: Plan,
 ) -> anyhow::Result<Vec<Suffered>> {
     let mut all = Vec::new();
     readers.until_all_hit().await?;
@@ -126,7 +130,11 @@ async fn suffer_all(
         let lasts = fault != Fault::Emptied;
         let mut during = Phase::default();
         if lasts {
-            sleep(lasting).await;
+            sleep(match fault {
+                Fault::OutOfMemory | Fault::RefusesWrites => plan.refusing,
+                _ => plan.lasting,
+            })
+            .await;
             during = readers.take();
             patient.recovers(fault).await?;
         }

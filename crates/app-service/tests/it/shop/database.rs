@@ -1,7 +1,7 @@
 //! What a shop's database holds, as its superuser sees it.
 
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Binary, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 use uuid::Uuid;
@@ -49,7 +49,7 @@ impl Shop {
     pub(crate) async fn facts(&self) -> Vec<Fact> {
         let mut conn = self.superuser().await;
         diesel::sql_query(
-            "SELECT type AS kind, aggregate_id, aggregate_version, actor, payload FROM outbox ORDER BY id",
+            "SELECT type AS kind, aggregate_id, aggregate_version, actor, traceparent, payload FROM outbox ORDER BY id",
         )
         .load(&mut conn)
         .await
@@ -131,6 +131,8 @@ pub(crate) struct Fact {
     pub(crate) aggregate_version: i64,
     #[diesel(sql_type = Text)]
     pub(crate) actor: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(crate) traceparent: Option<String>,
     #[diesel(sql_type = Binary)]
     payload: Vec<u8>,
 }

@@ -137,7 +137,9 @@ impl Entries {
     /// After the commit of `version`.
     pub(super) async fn invalidate(&self, key: u32, version: i64) -> anyhow::Result<()> {
         match self {
-            Entries::Cache(namespace) => namespace.invalidate(&key, version.try_into()?).await,
+            Entries::Cache(namespace) => {
+                namespace.invalidate(&key, version.try_into()?).await;
+            }
             Entries::Naive(naive) => {
                 let () = naive.redis.clone().del(naive.name(key)).await?;
             }
