@@ -1,6 +1,7 @@
 //! Who is calling, since when and until when: the part of a request that comes before its own content.
 
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -23,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// A request whose assertion has been verified. The caller may be anonymous: [`Call::known`] and [`Call::with_scope`]
 /// tell.
 pub(crate) struct Call {
-    pub(crate) caller: Caller,
+    pub(crate) caller: Arc<Caller>,
     /// When the request arrived, in the microseconds that PostgreSQL keeps.
     pub(crate) at: OffsetDateTime,
     pub(crate) deadline: Instant,
@@ -33,12 +34,12 @@ impl Call {
     /// What a job of this process does, by itself: `actor` is `system:<job>`.
     pub(crate) fn by_job(actor: &str, limit: Duration) -> Call {
         Call {
-            caller: Caller {
+            caller: Arc::new(Caller {
                 principal: actor.to_owned(),
                 scopes: Default::default(),
                 email: None,
                 expires_at: i64::MAX,
-            },
+            }),
             at: microseconds(OffsetDateTime::now_utc()),
             deadline: Instant::now() + limit,
         }

@@ -128,7 +128,11 @@ mod tests {
         for waiting in &mut queue {
             assert!(waiting.as_mut().poll(&mut context).is_pending());
         }
-        assert!(pin!(bulkhead.enter(Bulkhead::deadline())).poll(&mut context).is_ready());
+        assert!(
+            pin!(bulkhead.enter(Bulkhead::deadline()))
+                .poll(&mut context)
+                .is_ready()
+        );
         drop(queue);
         assert_eq!(bulkhead.waiting(), 0);
     }

@@ -8,11 +8,11 @@ use settings::{Misconfigured, Unavailable};
 
 use crate::args::CacheArgs;
 use crate::clock::millis;
+use crate::collection::Pages;
 use crate::collection::{nonce_key, renewal};
 use crate::connection::Dialer;
 use crate::entry::Header;
 use crate::entry::Version;
-use crate::collection::Pages;
 use crate::key::{Keys, LONGEST};
 use crate::namespace::Source;
 use crate::policy::CONTROL_TTL;
@@ -88,7 +88,10 @@ impl Known {
     fn find<'k>(known: &'k [Known], name: &str) -> Result<&'k Known, Misconfigured> {
         known.iter().find(|known| known.name == name).ok_or_else(|| {
             let names: Vec<&str> = known.iter().map(|known| known.name).collect();
-            Misconfigured(format!("there is no namespace '{name}'; there are {}", names.join(", ")))
+            Misconfigured(format!(
+                "there is no namespace '{name}'; there are {}",
+                names.join(", ")
+            ))
         })
     }
 }
@@ -100,9 +103,7 @@ impl Command {
     /// [`Misconfigured`] when the namespace or the key is none; [`Unavailable`] when Redis is not reached; when it does not answer.
     pub async fn run(&self, known: &[Known]) -> anyhow::Result<String> {
         match self {
-            Command::Get { args, namespace, key } => {
-                get(args, keys(known, args, namespace, key)?).await
-            }
+            Command::Get { args, namespace, key } => get(args, keys(known, args, namespace, key)?).await,
             Command::Invalidate {
                 args,
                 namespace,
@@ -125,7 +126,9 @@ impl Command {
 
 fn keys(known: &[Known], args: &CacheArgs, namespace: &str, key: &str) -> Result<Keys, Misconfigured> {
     let Some(entries) = &Known::find(known, namespace)?.entries else {
-        return Err(Misconfigured(format!("{namespace} is a list; see `invalidate-list`")));
+        return Err(Misconfigured(format!(
+            "{namespace} is a list; see `invalidate-list`"
+        )));
     };
     if !(entries.is_key)(key) {
         return Err(Misconfigured(format!(

@@ -216,9 +216,7 @@ fn classify(error: RedisError) -> Unreachable {
 /// Whether this Redis became the replica of another one. Before 7.0, what a script ran into is a part of the script's error.
 pub(crate) fn is_demoted(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-        || error
-            .detail()
-            .is_some_and(|detail| detail.contains("-READONLY "))
+        || error.detail().is_some_and(|detail| detail.contains("-READONLY "))
 }
 
 /// Connects, waits until the connection is broken, and starts again, until the last [`Link`] is dropped.

@@ -153,13 +153,7 @@ impl<S: Source> Inner<S> {
         }
     }
 
-    fn take_off(
-        self: &Arc<Self>,
-        key: &S::Key,
-        data: String,
-        pilot: Pilot<String, Landing>,
-        errand: Errand,
-    ) {
+    fn take_off(self: &Arc<Self>, key: &S::Key, data: String, pilot: Pilot<String, Landing>, errand: Errand) {
         let flight = fetch::fly(Arc::clone(self), key.clone(), data, pilot, errand);
         // On the runtime that lives as long as the process: not on a worker's, and not in the caller, who may go away.
         self.core

@@ -1,5 +1,6 @@
 //! The HTTP/1.1 server of processes that sit behind the edge.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
@@ -33,13 +34,13 @@ pub(crate) async fn serve(
     let max_body = args.http_max_body_bytes;
 
     let mut server = HttpServer::new(move || {
-        let observer = Observer::new(request_ids, for_workers.clone());
+        let observer = Rc::new(Observer::new(request_ids, for_workers.clone()));
         App::new()
             .configure(|config| limits(config, max_body))
             .default_service(web::to(no_route))
             .configure(configure.clone())
             .wrap(from_fn(move |request, next| {
-                observe(observer.clone(), request, next)
+                observe(Rc::clone(&observer), request, next)
             }))
     })
     .keep_alive(KEEP_ALIVE)

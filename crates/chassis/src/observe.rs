@@ -65,11 +65,10 @@ impl RequestIds {
 }
 
 /// What one worker's requests share.
-#[derive(Clone)]
 pub(crate) struct Observer {
     request_ids: RequestIds,
     shutdown: Shutdown,
-    durations: Rc<Durations>,
+    durations: Durations,
     spans: Spans,
 }
 
@@ -78,7 +77,7 @@ impl Observer {
         Observer {
             request_ids,
             shutdown,
-            durations: Rc::default(),
+            durations: Durations::default(),
             spans: telemetry::spans(),
         }
     }
@@ -113,7 +112,7 @@ impl Durations {
 }
 
 pub(crate) async fn observe(
-    observer: Observer,
+    observer: Rc<Observer>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -136,7 +135,7 @@ pub(crate) async fn observe(
 }
 
 async fn answer(
-    observer: Observer,
+    observer: Rc<Observer>,
     span: Span,
     request_id: RequestId,
     request: ServiceRequest,

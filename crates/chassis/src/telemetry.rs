@@ -4,8 +4,8 @@ use std::panic::PanicHookInfo;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use opentelemetry::{Context as TraceContext, KeyValue};
 use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{Context as TraceContext, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;

@@ -1,5 +1,7 @@
 //! Who is calling, and whether the route is open to them.
 
+use std::sync::Arc;
+
 use http::header;
 use identity::{Caller, Rejected, Verifier, bearer};
 
@@ -10,7 +12,7 @@ use crate::sanity::Sane;
 
 /// A caller who is counted and holds the scopes that the route asks for. Only [`permit`] makes one.
 pub(crate) struct Permitted {
-    caller: Caller,
+    caller: Arc<Caller>,
 }
 
 impl Permitted {
@@ -28,13 +30,13 @@ pub(crate) fn authenticate(
     route: &Route,
     head: &Sane,
     _: Admitted,
-) -> Result<Caller, Refusal> {
+) -> Result<Arc<Caller>, Refusal> {
     match head.headers().get(header::AUTHORIZATION) {
         Some(value) => {
             let value = value.to_str().map_err(|_| Rejected::Malformed)?;
             Ok(verifier.verify(bearer(value).ok_or(Rejected::Malformed)?)?)
         }
-        None if route.auth == Auth::Anonymous => Ok(Caller::anonymous()),
+        None if route.auth == Auth::Anonymous => Ok(Arc::new(Caller::anonymous())),
         None => Err(Refusal::TokenMissing),
     }
 }

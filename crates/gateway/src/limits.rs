@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use identity::Caller;
 
@@ -24,10 +25,10 @@ pub(crate) struct Limits {
 pub(crate) struct Admitted(());
 
 /// A caller who is within the limit of the route.
-pub(crate) struct Counted(Caller);
+pub(crate) struct Counted(Arc<Caller>);
 
 impl Counted {
-    pub(crate) fn into_caller(self) -> Caller {
+    pub(crate) fn into_caller(self) -> Arc<Caller> {
         self.0
     }
 }
@@ -51,7 +52,7 @@ impl Limits {
     }
 
     /// An anonymous caller is nobody in particular: only the address limit counts it.
-    pub(crate) fn principal(&self, route: &Route, caller: Caller) -> Result<Counted, Refusal> {
+    pub(crate) fn principal(&self, route: &Route, caller: Arc<Caller>) -> Result<Counted, Refusal> {
         if !caller.is_anonymous() {
             let limiter = self.of_route.get(&route.id).unwrap_or(&self.principal);
             limiter

@@ -2,7 +2,7 @@
 //!
 //! The gateway shows the same assertion for some time, and a cached read costs less than a signature.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,7 +26,7 @@ pub(crate) struct Verified {
 
 struct Inner {
     generation: u64,
-    callers: Recent<Fingerprint, Caller>,
+    callers: Recent<Fingerprint, Arc<Caller>>,
 }
 
 impl Verified {
@@ -42,7 +42,7 @@ impl Verified {
 
     /// The caller whom the token proved with the keys of `generation`, unless the token has ended at `now` (Unix
     /// seconds). Its leeway is not used up here: beyond `exp` the whole verification decides.
-    pub(crate) fn find(&self, token: &Fingerprint, generation: u64, now: i64) -> Option<Caller> {
+    pub(crate) fn find(&self, token: &Fingerprint, generation: u64, now: i64) -> Option<Arc<Caller>> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.generation != generation {
             return None;
@@ -55,7 +55,7 @@ impl Verified {
     }
 
     /// Remembers what was verified with the keys of `generation`.
-    pub(crate) fn keep(&self, token: Fingerprint, generation: u64, caller: Caller) {
+    pub(crate) fn keep(&self, token: Fingerprint, generation: u64, caller: Arc<Caller>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if generation < inner.generation {
             // A key that was taken away meanwhile.
@@ -73,11 +73,11 @@ impl Verified {
 mod tests {
     use super::*;
 
-    fn until(expires_at: i64) -> Caller {
-        Caller {
+    fn until(expires_at: i64) -> Arc<Caller> {
+        Arc::new(Caller {
             expires_at,
             ..Caller::anonymous()
-        }
+        })
     }
 
     fn size(verified: &Verified) -> usize {

@@ -135,8 +135,8 @@ impl Verifier {
     }
 
     /// The caller whom `token` proves: one Ed25519 verification, some 40 µs, the first time, and a look-up after that,
-    /// until the token ends or the keys change.
-    pub fn verify(&self, token: &str) -> Result<Caller, Rejected> {
+    /// until the token ends or the keys change. It is shared with the next who shows that token.
+    pub fn verify(&self, token: &str) -> Result<Arc<Caller>, Rejected> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Rejected::TooLong);
         }
@@ -146,10 +146,10 @@ impl Verifier {
         if let Some(caller) = self.inner.verified.find(&fingerprint, keys.generation(), now) {
             return Ok(caller);
         }
-        let caller = self.verify_anew(token, &keys)?;
+        let caller = Arc::new(self.verify_anew(token, &keys)?);
         self.inner
             .verified
-            .keep(fingerprint, keys.generation(), caller.clone());
+            .keep(fingerprint, keys.generation(), Arc::clone(&caller));
         Ok(caller)
     }
 

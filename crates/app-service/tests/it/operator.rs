@@ -73,9 +73,18 @@ const ID: &str = "0198c5b7-5c00-7d2f-9a4c-0e2b6f8d1c3a";
 fn an_operator_is_told_what_is_no_entry_or_no_list() {
     let upper = ID.to_uppercase();
     for (arguments, why) in [
-        (&["get", "prodcut", ID][..], "there is no namespace 'prodcut'; there are product, products"),
-        (&["invalidate", "products", ID], "products is a list; see `invalidate-list`"),
-        (&["invalidate-list", "product"], "product is no list; see `invalidate`"),
+        (
+            &["get", "prodcut", ID][..],
+            "there is no namespace 'prodcut'; there are product, products",
+        ),
+        (
+            &["invalidate", "products", ID],
+            "products is a list; see `invalidate-list`",
+        ),
+        (
+            &["invalidate-list", "product"],
+            "product is no list; see `invalidate`",
+        ),
         (
             &["invalidate", "product", &upper],
             "C3A' is no key of product, which is a UUID in lower case with hyphens",

@@ -45,7 +45,7 @@ fn admit(request: &HttpRequest) -> Result<Reader, Problem> {
     if caller.has(SCOPE) {
         Ok(Reader {
             raw: caller.has(RAW_SCOPE),
-            principal: caller.principal,
+            principal: caller.principal.clone(),
         })
     } else {
         Err(Problem::new(403u16, "insufficient-scope", "the token does not allow this").with("scope", SCOPE))

@@ -104,6 +104,26 @@ async fn a_second_command_that_fails_is_answered_from_memory() {
 }
 
 #[tokio::test]
+async fn what_was_being_loaded_during_a_write_is_not_remembered() {
+    let rows = Shelf::<1>::default();
+    let shelf = rows.behind("redis://127.0.0.1:1").await;
+    let key = Uuid::now_v7();
+    rows.put(key, 1, "mug");
+    let gate = rows.gate();
+    let reader = tokio::spawn({
+        let shelf = shelf.clone();
+        async move { read(&shelf, key).await }
+    });
+    gate.reached.acquire().await.unwrap().forget();
+    rows.put(key, 2, "cup");
+    assert!(!shelf.invalidate(&key, version(2)).await);
+    gate.open.add_permits(1);
+    // It began before.
+    assert_eq!(reader.await.unwrap(), found(1, "mug", BYPASSED));
+    assert_eq!(read(&shelf, key).await, found(2, "cup", BYPASSED));
+}
+
+#[tokio::test]
 async fn a_redis_that_became_a_replica_is_left_for_who_is_the_master_now() {
     let (former, master) = (Server::start(&[]), Server::start(&[]));
     let folder = tempfile::tempdir().unwrap();
@@ -151,7 +171,12 @@ async fn an_entry_from_the_future_is_loaded_again() {
     let later = (now + 3_600) * 1_000;
     let times = [later.to_be_bytes(), (later + 30_000).to_be_bytes()].concat();
     let data = format!("c1:{{shelf:{key}}}:d");
-    let _: u64 = cmd("SETRANGE").arg(data).arg(10).arg(times).query(&mut redis).unwrap();
+    let _: u64 = cmd("SETRANGE")
+        .arg(data)
+        .arg(10)
+        .arg(times)
+        .query(&mut redis)
+        .unwrap();
     assert_eq!(read(&shelf, key).await, found(1, "mug", RELOADED));
     assert_eq!(read(&shelf, key).await, found(1, "mug", HIT));
 }

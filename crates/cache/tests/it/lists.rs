@@ -126,4 +126,8 @@ async fn without_redis_pages_come_from_the_source() {
         assert_eq!(read(&list, 9).await.0, [1]);
     }
     assert!(numbers.loads() < 50, "they are remembered for a second");
+    // This process's own changes are seen at once.
+    numbers.push(2);
+    assert!(!list.invalidate().await);
+    assert_eq!(read(&list, 9).await.0, [1, 2]);
 }

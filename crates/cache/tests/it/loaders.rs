@@ -5,6 +5,9 @@ use std::time::Duration;
 use cache::{Cache, LoadError, Loaded, Lookup, Policy, Source, Unavailable};
 use deadpool_redis::redis::cmd;
 use futures_util::future::join_all;
+use opentelemetry::Context;
+use opentelemetry::context::FutureExt as _;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use uuid::Uuid;
 
 use crate::counted::{self, count};
@@ -275,6 +278,41 @@ async fn for_what_is_too_large_no_process_waits_for_another() {
     assert_eq!(waiting.await.unwrap(), found(1, "teapot", LOADED));
     // Without a lease: with one, the other would have waited until it was over. Another test counts one at most.
     assert!(apart() >= before + 2);
+}
+
+/// Rows that say in which trace they were loaded.
+struct Traces;
+
+impl Source for Traces {
+    const NAMESPACE: &'static str = "traces";
+    const SCHEMA: u16 = 1;
+    type Key = Uuid;
+
+    async fn load(&self, _: &Uuid) -> Result<Option<Loaded>, LoadError> {
+        let trace = Context::map_current(|context| context.span().span_context().trace_id());
+        Ok(Some(Loaded {
+            version: version(1),
+            mark: 0,
+            body: trace.to_string().into(),
+        }))
+    }
+}
+
+#[tokio::test]
+async fn a_load_is_in_the_trace_of_the_request_that_began_it() {
+    let cache: Cache = process(&settings(&redis())).await;
+    let traces = cache.namespace(Traces, lasting()).unwrap();
+    let trace = TraceId::from(7);
+    let caller = SpanContext::new(
+        trace,
+        SpanId::from(7),
+        TraceFlags::NOT_SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    let request = Context::new().with_remote_span_context(caller);
+    let found = traces.get(&Uuid::now_v7()).with_context(request).await.unwrap();
+    assert!(matches!(found, Lookup::Found(entry) if entry.body == trace.to_string()));
 }
 
 struct Names;

@@ -19,7 +19,9 @@ async fn run(server: &Server, arguments: &[&str]) -> String {
     let line = ["test", verb, "--redis-url", &url]
         .into_iter()
         .chain(rest.iter().copied());
-    let known = [Known::entries::<Shelf>("a UUID", |text| Uuid::try_parse(text).is_ok())];
+    let known = [Known::entries::<Shelf>("a UUID", |text| {
+        Uuid::try_parse(text).is_ok()
+    })];
     let command = Cli::try_parse_from(line).unwrap().command;
     command.run(&known).await.unwrap()
 }

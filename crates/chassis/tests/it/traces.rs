@@ -33,7 +33,11 @@ fn an_unsampled_request_has_its_ids_and_no_span() {
         let answer = request(child.http, "GET", path, &headers, "");
         let line = child.line(message);
         assert_eq!(line["request_id"], answer.headers["x-request-id"], "{line}");
-        assert_eq!((&line["trace_id"], &line["span_id"]), (&TRACE.into(), &CALLER.into()), "{line}");
+        assert_eq!(
+            (&line["trace_id"], &line["span_id"]),
+            (&TRACE.into(), &CALLER.into()),
+            "{line}"
+        );
     }
     // The next one on the same connection or thread has none of it.
     assert!(!get(child.http, "/trace").body.contains(TRACE));
@@ -44,7 +48,10 @@ fn a_sampler_that_does_not_ask_the_caller_is_heard() {
     let child = Child::serve_with(&[], &[("OTEL_TRACES_SAMPLER", "always_on")]);
     let parent = format!("00-{TRACE}-{CALLER}-00");
     let answer = request(child.http, "GET", "/trace", &[("traceparent", &parent)], "").body;
-    assert!(answer.starts_with(&format!("00-{TRACE}-")) && answer.ends_with("-01"), "{answer}");
+    assert!(
+        answer.starts_with(&format!("00-{TRACE}-")) && answer.ends_with("-01"),
+        "{answer}"
+    );
     assert!(!answer.contains(CALLER), "it has a span of its own");
 }
 

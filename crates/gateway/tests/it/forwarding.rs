@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use identity::{Caller, Verifier};
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ fn headers(seen: &Value) -> BTreeMap<String, String> {
 }
 
 /// Whom the assertion that reached the upstream names.
-fn asserted(seen: &Value) -> Caller {
+fn asserted(seen: &Value) -> Arc<Caller> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), GATEWAY.set()).unwrap();
     let verifier = Verifier::assertions(file.path()).unwrap();

@@ -34,7 +34,7 @@ fn a_token_that_holds_proves_its_caller() {
     let claims = claims();
     let caller = verifier(&file).verify(&ISSUER.sign(&header(), &claims)).unwrap();
     assert_eq!(
-        caller,
+        *caller,
         Caller {
             principal: "main:ada".to_owned(),
             scopes: vec!["orders:write".to_owned(), "analytics:read".to_owned()],

@@ -40,7 +40,7 @@ fn what_the_gateway_mints_is_what_app_service_reads() {
             .verify(&minter().mint(&caller, minted_at).unwrap())
             .unwrap();
         assert_eq!(
-            read,
+            *read,
             Caller {
                 expires_at: minted_at + 60,
                 ..caller

@@ -334,7 +334,10 @@ impl Watched {
         };
         let was_killed = |load: &Load| self.killed.contains(&load.number);
         let is_second = |(at, load): (usize, &Load)| {
-            let before = self.loads[..at].iter().rev().find(|before| before.key == load.key);
+            let before = self.loads[..at]
+                .iter()
+                .rev()
+                .find(|before| before.key == load.key);
             was_killed(load) || before.is_none_or(was_killed)
         };
         if self.running(newest).any(is_second) {
