@@ -167,7 +167,9 @@ impl<'de> Deserializer<'de> for Place<'_, '_> {
         };
         for (index, (name, node)) in members.iter().enumerate() {
             let member = self.below(name, Some(node));
-            if !known.contains(&name.as_str()) {
+            if known.is_empty() {
+                member.refuse("it is not known here; nothing is");
+            } else if !known.contains(&name.as_str()) {
                 member.refuse(format_args!(
                     "it is not known here; known are {}",
                     known.join(", ")
