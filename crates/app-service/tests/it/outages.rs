@@ -6,7 +6,7 @@ use futures_util::stream::FuturesUnordered;
 use identity::Caller;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use testkit::{Mood, Proxy};
+use testkit::{Mood, Proxy, RedisServer};
 use uuid::Uuid;
 
 use crate::shop::{Reply, Shop, answer, merchandiser};
@@ -207,4 +207,41 @@ async fn the_first_page_of_products_is_cached_and_shows_each_change_at_once() {
         .expect(StatusCode::OK);
     let reply = read(&shop, page).await;
     assert_eq!(ids(&reply), [second], "{}", reply.body);
+}
+
+#[tokio::test]
+async fn how_long_an_invalidation_took_is_known_only_when_redis_acknowledged_it() {
+    let redis = std::env::var("PLUMBLINE_TEST_REDIS").expect("run `cargo stack test`");
+    for (redis, result, known) in [
+        (redis.as_str(), "inline", true),
+        ("redis://127.0.0.1:1", "failed", false),
+    ] {
+        let admin = format!("127.0.0.1:{}", RedisServer::free_port());
+        let shop = Shop::open_with(&[("REDIS_URL", redis), ("ADMIN_ADDR", &admin)]).await;
+        let product = format!("/v1/products/{}", shop.product(1, json!({})).await);
+        let metrics = async || {
+            let answer = reqwest::get(format!("http://{admin}/metrics")).await.unwrap();
+            answer.text().await.unwrap()
+        };
+        testkit::eventually("writes have told the cache", async || {
+            shop.patch(&merchandiser(), &product, json!({"price_minor": 2}))
+                .await
+                .expect(StatusCode::OK);
+            let counted = metrics().await.lines().any(|line| {
+                line.starts_with("cache_invalidations_total")
+                    && line.contains(result)
+                    && !line.ends_with(" 0")
+            });
+            counted.then_some(())
+        })
+        .await;
+        shop.patch(&merchandiser(), &product, json!({"price_minor": 1}))
+            .await
+            .expect(StatusCode::OK);
+        let metrics = metrics().await;
+        let mut lags = metrics
+            .lines()
+            .filter(|line| line.starts_with("cache_invalidation_lag_seconds") && line.contains("inline"));
+        assert_eq!(lags.next().is_some(), known, "{metrics}");
+    }
 }
