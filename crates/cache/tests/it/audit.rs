@@ -46,17 +46,21 @@ struct Audited<const NAME: usize> {
 
 const BOUND: Duration = Duration::from_secs(2);
 
+/// Of a process that compares every hit.
+fn auditing(server: &Server) -> CacheArgs {
+    CacheArgs {
+        cache_audit_every: 1,
+        cache_staleness_bound: BOUND,
+        ..settings(&server.url())
+    }
+}
+
 impl<const NAME: usize> Audited<NAME> {
     /// Its one row was read, and compared.
     async fn start() -> Audited<NAME> {
         counted::listen();
         let server = Server::start(&[]);
-        let args = CacheArgs {
-            cache_audit_every: 1,
-            cache_staleness_bound: BOUND,
-            ..settings(&server.url())
-        };
-        let cache = process(&args).await;
+        let cache = process(&auditing(&server)).await;
         let row = Row::default();
         let audited = Audited {
             server,
@@ -173,13 +177,11 @@ impl Pages for Page {
 async fn a_page_of_a_list_that_changed_is_a_mismatch_only_while_it_can_be_found() {
     counted::listen();
     let server = Server::start(&[]);
-    let args = CacheArgs {
-        cache_audit_every: 1,
-        cache_staleness_bound: BOUND,
-        ..settings(&server.url())
-    };
     let page = Page(Arc::new(Mutex::new("a")));
-    let list = process(&args).await.collection(page.clone(), lasting()).unwrap();
+    let list = process(&auditing(&server))
+        .await
+        .collection(page.clone(), lasting())
+        .unwrap();
     let counted = |result: &str| count("cache_audits_total", &["audited-list", result]);
     for (text, invalidated, expected) in [("a b", true, "changed"), ("a b c", false, "mismatch")] {
         testkit::eventually("an old page is being compared", async || {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::server::{Server, connect};
 use crate::shelf::{
     BYPASSED, HIT, LOCAL, ON_ERROR, RELOADED, STORED, Shelf, found, lasting, process, read, redis, settings,
-    version,
+    until_hit, version,
 };
 use crate::tls;
 
@@ -84,19 +84,13 @@ async fn a_second_command_that_fails_is_answered_from_memory() {
     let shelf = rows.of(&process(&hurried).await, lasting());
     let key = Uuid::now_v7();
     rows.put(key, 1, "mug");
-    let hit = async || {
-        testkit::eventually("redis is used", async || {
-            (read(&shelf, key).await == found(1, "mug", HIT)).then_some(())
-        })
-        .await;
-    };
-    hit().await;
+    until_hit(&shelf, key).await;
     // Two failures are too few for the breaker.
     proxy.set(Mood::Silent);
     assert_eq!(read(&shelf, key).await, found(1, "mug", BYPASSED));
     assert_eq!(read(&shelf, key).await, found(1, "mug", LOCAL));
     proxy.set(Mood::Open);
-    hit().await;
+    until_hit(&shelf, key).await;
     // What Redis has answered is not remembered beside it.
     proxy.set(Mood::Silent);
     rows.put(key, 2, "cup");

@@ -189,6 +189,14 @@ pub(crate) async fn read<const SCHEMA: u16>(
     }
 }
 
+/// Until Redis answers with version 1 of the mug.
+pub(crate) async fn until_hit(shelf: &Namespace<Shelf>, key: Uuid) {
+    testkit::eventually("it is a hit", async || {
+        (read(shelf, key).await == found(1, "mug", HIT)).then_some(())
+    })
+    .await;
+}
+
 pub(crate) const HIT: CacheStatus = CacheStatus::Hit;
 pub(crate) const STORED: CacheStatus = CacheStatus::Stored(Forward::Miss);
 /// Instead of one that was too old.

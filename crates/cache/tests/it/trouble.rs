@@ -14,7 +14,8 @@ use uuid::Uuid;
 use crate::counted::{self, count};
 use crate::server::Server;
 use crate::shelf::{
-    BYPASSED, HIT, LOADED, LOCAL, STORED, Shelf, found, lasting, process, read, redis, settings, version,
+    BYPASSED, LOADED, LOCAL, STORED, Shelf, found, lasting, process, read, redis, settings, until_hit,
+    version,
 };
 
 #[tokio::test]
@@ -57,10 +58,7 @@ async fn reads_survive_a_redis_that_stops_answering_and_hit_again_when_it_is_bac
     let shelf = rows.of(&process(&hurried).await, lasting());
     let key = Uuid::now_v7();
     rows.put(key, 1, "mug");
-    testkit::eventually("redis is used", async || {
-        (read(&shelf, key).await == found(1, "mug", HIT)).then_some(())
-    })
-    .await;
+    until_hit(&shelf, key).await;
 
     for mood in [Mood::Silent, Mood::Closed] {
         proxy.set(mood);
@@ -74,10 +72,7 @@ async fn reads_survive_a_redis_that_stops_answering_and_hit_again_when_it_is_bac
             assert!(how == LOCAL || how == BYPASSED, "{how:?}");
         }
         proxy.set(Mood::Open);
-        testkit::eventually("redis is used again", async || {
-            (read(&shelf, key).await == found(1, "mug", HIT)).then_some(())
-        })
-        .await;
+        until_hit(&shelf, key).await;
     }
 }
 
@@ -204,13 +199,7 @@ async fn check(fault: Fault) {
     for key in keys.iter() {
         rows.put(*key, 1, "mug");
     }
-    let hit = async || {
-        testkit::eventually("redis is used", async || {
-            (read(&shelf, keys[0]).await == found(1, "mug", HIT)).then_some(())
-        })
-        .await;
-    };
-    hit().await;
+    until_hit(&shelf, keys[0]).await;
     let stop = Arc::new(AtomicBool::new(false));
     let reading = readers(&shelf, &keys, &stop);
     patient.falls_ill(fault);
@@ -221,7 +210,7 @@ async fn check(fault: Fault) {
     assert_eq!(read(&shelf, missing).await.unwrap().0, 1, "{fault:?}");
     shelf.invalidate(&keys[0], version(1)).await;
     patient.recovers(fault);
-    hit().await;
+    until_hit(&shelf, keys[0]).await;
     stop.store(true, Ordering::SeqCst);
     let mut reads = 0;
     for reader in reading {
